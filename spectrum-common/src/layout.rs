@@ -1,0 +1,200 @@
+//! Every struct that crosses the kernel boundary (invariants I1, I2).
+//!
+//! `Pod` by derive proves that there is no padding; sizes are asserted here. Addresses and ports are in network byte
+//! order, as arrays of bytes, so that there is no order to get wrong.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::reason::SLOTS;
+
+/// Bumped whenever a key, a value or the meaning of one changes: pins of another layout are refused, never reused.
+pub const VERSION: u32 = 1;
+
+/// Key data of `STEER`, most significant part first; its prefix length counts bits from `protocol` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct SteerKey {
+    /// IP protocol number: 6 or 17.
+    pub protocol: u8,
+    /// Edge address; an IPv4 one as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+    /// Edge port, big-endian, last so that a port range is a handful of prefixes.
+    pub port: [u8; 2],
+    /// The kernel keeps the value right behind the key: this aligns it. Beyond every prefix length, always zero.
+    pub zero: u8,
+}
+
+/// Value of `STEER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct SteerValue {
+    /// Application number, an index into `APPS`; unused where a `CLOSED_*` flag is set.
+    pub app: u32,
+    /// Zone number, the scope of its access rules.
+    pub zone: u32,
+    /// `steer_flags`.
+    pub flags: u32,
+}
+
+/// Bits of [`SteerValue::flags`].
+pub mod steer_flags {
+    /// The application checks access rules (`ip_firewall`).
+    pub const IP_FIREWALL: u32 = 1;
+    /// Nobody's port of a pool address: XDP drops.
+    pub const CLOSED_DROP: u32 = 2;
+    /// Nobody's port of a pool address: XDP passes, `sk_lookup` finds no socket, the kernel resets.
+    pub const CLOSED_RESET: u32 = 4;
+    /// Either of the two.
+    pub const CLOSED: u32 = CLOSED_DROP | CLOSED_RESET;
+}
+
+/// Scope of user rules: they apply in every zone. Zone numbers start at 1.
+pub const SCOPE_USER: u32 = 0;
+
+/// Key data of `RULES_V4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct RuleKeyV4 {
+    /// [`SCOPE_USER`] or a zone number, big-endian.
+    pub scope: [u8; 4],
+    pub address: [u8; 4],
+}
+
+/// Key data of `RULES_V6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct RuleKeyV6 {
+    /// [`SCOPE_USER`] or a zone number, big-endian.
+    pub scope: [u8; 4],
+    pub address: [u8; 16],
+}
+
+/// Value of `RULES_V4` and `RULES_V6`: what this prefix *and every prefix that covers it* say, so that one longest
+/// match is the whole answer. 0 is none, else the number of the most specific such rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct RuleValue {
+    /// An allow rule: beats every block.
+    pub allow: u32,
+    /// A block rule.
+    pub block: u32,
+}
+
+/// Value of `APPS` and `RULES`: which object a number stands for. All zero: a free number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct ObjectId {
+    pub id: [u8; 16],
+}
+
+/// One counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Count {
+    pub packets: u64,
+    /// Bytes on the wire, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// Index into `APP_COUNTERS`.
+pub const fn app_counter(app: u32, reason: crate::Reason) -> u32 {
+    app * SLOTS as u32 + reason.index()
+}
+
+/// Slot of `LISTENERS` for an IP protocol number.
+pub const fn listener_slot(protocol: u8) -> Option<u32> {
+    match protocol {
+        PROTOCOL_TCP => Some(0),
+        PROTOCOL_UDP => Some(1),
+        _ => None,
+    }
+}
+
+/// IP protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+
+/// No application: see [`Event::app`].
+pub const NO_APP: u32 = u32::MAX;
+
+/// A sampled verdict, as it comes out of `EVENTS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Event {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Verdicts of this CPU that the sampler left out since its last event.
+    pub skipped: u64,
+    /// `Reason` as its index.
+    pub reason: u32,
+    /// Application number, or [`NO_APP`].
+    pub app: u32,
+    /// Rule number, 0 for none.
+    pub rule: u32,
+    /// Bytes on the wire.
+    pub length: u32,
+    pub ifindex: u32,
+    /// IPv4 as `::ffff:a.b.c.d`; all zero where the packet has none.
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    /// Big-endian.
+    pub source_port: [u8; 2],
+    /// Big-endian.
+    pub destination_port: [u8; 2],
+    /// IP protocol number, 0 where the packet has none.
+    pub protocol: u8,
+    pub zero: [u8; 7],
+}
+
+/// Value of `SAMPLER`, one per CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Sampler {
+    pub bucket: crate::bucket::Bucket,
+    pub skipped: u64,
+}
+
+/// Who loaded an instance, and so who takes it away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Owner {
+    /// `spectrum load`: stays until `spectrum unload`.
+    Load = 1,
+    /// `spectrum run`: goes when the daemon ends in an orderly way.
+    Run = 2,
+}
+
+/// The one value of `META`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Meta {
+    /// [`VERSION`] of whoever made the maps.
+    pub layout: u32,
+    /// [`Owner`] as its number.
+    pub owner: u32,
+    /// Revision of the desired state that was applied last, 0 for none.
+    pub revision: u64,
+}
+
+macro_rules! shared {
+    ($($type:ty: $size:literal),* $(,)?) => {$(
+        const _: () = assert!(size_of::<$type>() == $size && align_of::<$type>() <= 8);
+        // SAFETY: `bytemuck::Pod` is derived, which proves no padding and that every bit pattern is valid.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    )*};
+}
+
+shared! {
+    SteerKey: 20,
+    SteerValue: 12,
+    RuleKeyV4: 8,
+    RuleKeyV6: 20,
+    RuleValue: 8,
+    ObjectId: 16,
+    Count: 16,
+    Event: 80,
+    Sampler: 24,
+    Meta: 16,
+}

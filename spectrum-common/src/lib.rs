@@ -1,0 +1,14 @@
+//! What the kernel programs and userspace must agree on: names, layouts, limits, reasons, and the
+//! pure arithmetic of steering keys and token buckets.
+//!
+//! Deliberately not here: anything that needs `std`, does I/O, or knows what an application is for.
+#![cfg_attr(not(test), no_std)]
+
+pub mod bucket;
+pub mod layout;
+pub mod limits;
+pub mod names;
+pub mod reason;
+pub mod steer;
+
+pub use reason::Reason;

@@ -1,0 +1,24 @@
+//! Capacities of the kernel maps. What is over them is refused by `spectrum check`, before anything is applied.
+
+/// Applications of one instance. Each costs `reason::SLOTS` counters per CPU.
+pub const APPLICATIONS: usize = 2048;
+/// Steering entries: one application on one address takes 1 to 30 of them.
+pub const STEER: usize = 262_144;
+/// Access rules of one instance, over all scopes.
+pub const RULES: usize = 262_144;
+/// Distinct prefixes in each of the two rule tries.
+pub const RULE_PREFIXES: usize = 262_144;
+/// Listening sockets: one slot per transport, see `layout::listener_slot`.
+pub const LISTENERS: usize = 2;
+/// Bytes of the event ring buffer: a power of two and a multiple of the page size.
+pub const EVENTS_BYTES: usize = 1 << 18;
+
+/// VLAN tags that the parser looks through.
+pub const VLAN_TAGS: usize = 2;
+/// IPv6 extension headers that the parser looks through.
+pub const IPV6_EXTENSIONS: usize = 4;
+
+/// Sampled events per CPU at once.
+pub const EVENT_BURST: u32 = 64;
+/// Sampled events per CPU and second, once the burst is used up.
+pub const EVENTS_PER_SECOND: u32 = 64;

@@ -1,0 +1,49 @@
+//! Names of programs, maps and globals as the kernel shows them.
+//!
+//! The kernel cuts object names at 15 characters (`BPF_OBJ_NAME_LEN`), so none is longer.
+
+/// The XDP program: parse, steering, access, verdict.
+pub const XDP: &str = "spectrum_xdp";
+/// The `sk_lookup` program: edge address and port to our listening socket.
+pub const STEER_PROGRAM: &str = "spectrum_steer";
+
+/// (protocol, edge address, port) to application.
+pub const STEER: &str = "STEER";
+/// Access rules for IPv4 sources.
+pub const RULES_V4: &str = "RULES_V4";
+/// Access rules for IPv6 sources.
+pub const RULES_V6: &str = "RULES_V6";
+/// Listening sockets by transport.
+pub const LISTENERS: &str = "LISTENERS";
+/// Application number to its id.
+pub const APPS: &str = "APPS";
+/// Rule number to its id.
+pub const RULES: &str = "RULES";
+/// Packets and bytes per reason.
+pub const COUNTERS: &str = "COUNTERS";
+/// Packets and bytes per application and reason.
+pub const APP_COUNTERS: &str = "APP_COUNTERS";
+/// Sampled verdicts.
+pub const EVENTS: &str = "EVENTS";
+/// Token bucket per CPU that keeps [`EVENTS`] quiet during a flood.
+pub const SAMPLER: &str = "SAMPLER";
+/// Layout version and who loaded this instance.
+pub const META: &str = "META";
+
+/// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
+pub const MAPS: [&str; 11] =
+    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
+
+/// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).
+pub const EXPLAIN: &str = "EXPLAIN";
+/// Read-only global of aya-log: highest level that is logged, 0 for none.
+pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
+
+const _: () = {
+    let mut i = 0;
+    while i < MAPS.len() {
+        assert!(MAPS[i].len() <= 15, "the kernel cuts longer names");
+        i += 1;
+    }
+    assert!(XDP.len() <= 15 && STEER_PROGRAM.len() <= 15);
+};

@@ -1,0 +1,134 @@
+//! Why a packet got its verdict: one list for the kernel, the metrics, the events and the documentation.
+
+/// Why a packet got its verdict. Every packet counts under exactly one (invariant I5).
+///
+/// The numbers are map indexes: append, never renumber; a change of meaning is a new layout version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Reason {
+    /// Not IPv4 or IPv6: ARP, LLDP and the like. Passed untouched.
+    NotIp = 0,
+    /// A header was cut short. Passed for the kernel to judge (I4: fail open).
+    Truncated = 1,
+    /// A header contradicts itself (an IPv4 header length below 20 bytes, a wrong version). Passed.
+    Malformed = 2,
+    /// IP, but neither TCP nor UDP. Passed untouched.
+    OtherProtocol = 3,
+    /// More IPv6 extension headers than the parser follows. Passed.
+    TooManyHeaders = 4,
+    /// A later fragment carries no ports; the kernel reassembles, and the whole is checked again at accept. Passed.
+    LaterFragment = 5,
+    /// No application owns the destination. Passed untouched (I3).
+    NotOurs = 6,
+    /// An application owns the destination and nothing speaks against the source. Passed.
+    Steered = 7,
+    /// As `Steered`, and an allow rule names the source. Passed.
+    Allowed = 8,
+    /// A block rule names the source. Dropped.
+    Blocked = 9,
+    /// A pool address, but no application on that port. Dropped.
+    ClosedPort = 10,
+    /// As `ClosedPort` where the node says `closed_ports = "reset"`: passed, and the kernel answers with a reset.
+    ClosedPortReset = 11,
+}
+
+/// What XDP does with the packets of a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Pass,
+    Drop,
+}
+
+/// Counter slots per application, with room for reasons to come without another layout.
+pub const SLOTS: usize = 32;
+
+impl Reason {
+    pub const ALL: [Self; 12] = [
+        Self::NotIp,
+        Self::Truncated,
+        Self::Malformed,
+        Self::OtherProtocol,
+        Self::TooManyHeaders,
+        Self::LaterFragment,
+        Self::NotOurs,
+        Self::Steered,
+        Self::Allowed,
+        Self::Blocked,
+        Self::ClosedPort,
+        Self::ClosedPortReset,
+    ];
+
+    /// The name in metrics, events and `spectrum why`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotIp => "not_ip",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::OtherProtocol => "other_protocol",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::LaterFragment => "later_fragment",
+            Self::NotOurs => "not_ours",
+            Self::Steered => "steered",
+            Self::Allowed => "allowed",
+            Self::Blocked => "blocked",
+            Self::ClosedPort => "closed_port",
+            Self::ClosedPortReset => "closed_port_reset",
+        }
+    }
+
+    /// One sentence for a person.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::NotIp => "not an IP packet; passed untouched",
+            Self::Truncated => "a header is cut short; passed for the kernel to judge",
+            Self::Malformed => "a header contradicts itself; passed for the kernel to judge",
+            Self::OtherProtocol => "neither TCP nor UDP; passed untouched",
+            Self::TooManyHeaders => "more IPv6 extension headers than are followed; passed",
+            Self::LaterFragment => "a later fragment has no ports; passed, checked again at accept",
+            Self::NotOurs => "no application owns the destination; passed untouched",
+            Self::Steered => "an application owns the destination; passed",
+            Self::Allowed => "an allow rule names the source; passed",
+            Self::Blocked => "a block rule names the source; dropped",
+            Self::ClosedPort => "a pool address without an application on that port; dropped",
+            Self::ClosedPortReset => {
+                "a pool address without an application on that port; passed, and the kernel resets"
+            }
+        }
+    }
+
+    /// What XDP does with the packet: the only place where a reason becomes an action.
+    pub const fn action(self) -> Action {
+        match self {
+            Self::Blocked | Self::ClosedPort => Action::Drop,
+            Self::NotIp
+            | Self::Truncated
+            | Self::Malformed
+            | Self::OtherProtocol
+            | Self::TooManyHeaders
+            | Self::LaterFragment
+            | Self::NotOurs
+            | Self::Steered
+            | Self::Allowed
+            | Self::ClosedPortReset => Action::Pass,
+        }
+    }
+
+    /// The reason with this map index.
+    pub fn from_index(index: u32) -> Option<Self> {
+        Self::ALL.get(index as usize).copied()
+    }
+
+    /// This reason's map index.
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+}
+
+const _: () = {
+    assert!(Reason::ALL.len() <= SLOTS);
+    let mut i = 0;
+    while i < Reason::ALL.len() {
+        assert!(Reason::ALL[i] as usize == i, "ALL is in index order");
+        i += 1;
+    }
+};

@@ -1,0 +1,14 @@
+//! Spectrum in userspace: the library behind the one binary `spectrum`.
+//!
+//! ARCHITECTURE.md says which module may know which; the order here is the way of a change.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod dataplane;
+pub mod listen;
+pub mod model;
+pub mod proxy;
+pub mod state;
+pub mod telemetry;

@@ -1,0 +1,50 @@
+//! An application: edge addresses and ports on one side, origins on the other.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{AppId, DirectOrigin, EdgeIps, Protocol, ZoneId};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    pub id: AppId,
+    pub zone: ZoneId,
+    /// `dns.name`, in lower case.
+    pub hostname: String,
+    pub protocol: Protocol,
+    /// What it asks for.
+    pub edge_ips: EdgeIps,
+    /// What it has: canonical (never IPv4-mapped), sorted, at least one.
+    pub addresses: Vec<IpAddr>,
+    /// At least one, each with as many ports as `protocol` has.
+    pub origins: Vec<DirectOrigin>,
+    pub ip_firewall: bool,
+    pub timeouts: Timeouts,
+    pub splice: SpliceMode,
+}
+
+/// How long the proxy waits for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the origin to accept a connection.
+    pub connect: Duration,
+    /// For any byte in either direction; none: TCP keepalive alone decides.
+    pub idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), idle: None }
+    }
+}
+
+/// How bytes are moved between two plain TCP sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpliceMode {
+    /// Copy while a connection is small or interactive, `splice(2)` once it is bulk.
+    #[default]
+    Auto,
+    /// `splice(2)` from the first byte.
+    Splice,
+    /// Through a buffer in userspace.
+    Copy,
+}

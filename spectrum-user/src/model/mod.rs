@@ -1,0 +1,24 @@
+//! What Spectrum is told to do, as types that cannot hold a bad value.
+//!
+//! Deliberately not here: I/O, serde, tokio, aya, rustls. Shapes of the file live in `config`, shapes of the kernel
+//! maps in `dataplane`.
+
+mod application;
+mod desired;
+mod edge;
+mod id;
+mod node;
+mod origin;
+mod port;
+mod protocol;
+mod rule;
+
+pub use application::{Application, SpliceMode, Timeouts};
+pub use desired::{DesiredState, Zone};
+pub use edge::{ClosedPorts, Connectivity, Edge, EdgeIps};
+pub use id::{AppId, InvalidId, RuleId, ZoneId};
+pub use node::{EventSink, Instance, InvalidInstance, Listen, Node, XdpMode};
+pub use origin::{DirectOrigin, InvalidOrigin};
+pub use port::{InvalidPortRange, PortRange};
+pub use protocol::{InvalidProtocol, Protocol, Transport};
+pub use rule::{AccessRule, RuleMode, Scope};

@@ -1,0 +1,94 @@
+//! What is particular to this machine.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// XDP is attached to these.
+    pub interfaces: Vec<String>,
+    pub xdp_mode: XdpMode,
+    pub instance: Instance,
+    pub state_dir: PathBuf,
+    /// Traffic threads; 0: one per core.
+    pub workers: usize,
+    /// Where the control socket listens.
+    pub api: Vec<Listen>,
+    /// Where metrics and health are served, if anywhere.
+    pub metrics: Option<SocketAddr>,
+    pub events: Option<EventSink>,
+    /// How long open connections may take to finish after SIGTERM.
+    pub drain: std::time::Duration,
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native where the driver can, else generic; `status` says which.
+    #[default]
+    Auto,
+    Native,
+    Generic,
+    /// Not at all: steering without the shield.
+    Off,
+}
+
+impl XdpMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventSink {
+    Stdout,
+    File(PathBuf),
+}
+
+/// The name of an instance: names its pin directory, lock and socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance(String);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an instance is named by 1 to 32 letters, digits, `-` or `_`")]
+pub struct InvalidInstance;
+
+impl Instance {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Instance {
+    type Err = InvalidInstance;
+
+    fn from_str(s: &str) -> Result<Self, InvalidInstance> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if s.is_empty() || s.len() > 32 || !s.bytes().all(word) {
+            return Err(InvalidInstance);
+        }
+        Ok(Self(s.to_owned()))
+    }
+}

@@ -1,0 +1,1 @@
+//! Test worlds: see the modules.
