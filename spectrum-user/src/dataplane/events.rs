@@ -42,7 +42,8 @@ pub struct Samples {
 impl Samples {
     pub fn open(source: MapSource<'_>) -> Result<Self, OpenSamplesError> {
         let ring = open_events(source)?;
-        let ring = AsyncFd::register_with_interest(ring, Interest::READABLE)
+        // SAFETY: a ring owns its one descriptor from its making to its drop.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| OpenSamplesError::Watch(error.into()))?;
         Ok(Self { ring })
     }
