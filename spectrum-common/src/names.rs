@@ -33,7 +33,7 @@ pub const SAMPLER: &str = "SAMPLER";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 11] =
+pub const MAPS: [&str; 12] =
     [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, ZONES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
 
 /// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).

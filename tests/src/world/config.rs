@@ -16,6 +16,7 @@ pub fn config() -> Config {
 }
 
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Config {
     node: Vec<(String, String)>,
     edge: Vec<(String, String)>,

@@ -7,7 +7,7 @@
 //!        2001:db8:c::2/64            2001:db8:c::1/64
 //!        2001:db8:c::66/64           2001:db8:f::1/64                      2001:db8:f::2/64
 //! ```
-//! The pools 198.51.100.0/24 and 2001:db8:51::/64 are routed by the client to the edge, and nobody has their addresses
+//! The pools `198.51.100.0/24` and `2001:db8:51::/64` are routed by the client to the edge, and nobody has their addresses
 //! until `spectrum` makes them local. Nothing is forwarded: a byte that arrives at the origin went through a proxy.
 //!
 //! Namespaces are anonymous (they live as long as the threads in them), each has mounts of its own (`/sys`,

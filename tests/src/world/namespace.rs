@@ -41,7 +41,9 @@ impl Namespace {
                 let isolated = outcome.is_ok();
                 ready.send(outcome.map(|()| gettid())).expect("the world waits for this");
                 if isolated {
-                    inbox.into_iter().for_each(|job| job());
+                    for job in inbox {
+                        job();
+                    }
                 }
             })
             .expect("start a thread");
