@@ -38,17 +38,15 @@ pub(crate) fn owner(packet: &Packet) -> Result<&'static SteerValue, Reason> {
 /// The verdict of `sk_lookup`: our listener, nobody's socket, or the kernel's ordinary lookup.
 #[inline(always)]
 pub(crate) fn assign(ctx: &SkLookupContext) -> u32 {
-    // SAFETY: the kernel hands a valid context to the program, for as long as it runs.
-    let lookup_context = unsafe { &*ctx.as_ptr().cast::<bpf_sk_lookup>() };
-    let protocol = lookup_context.protocol as u8;
-    let Some(owner) = lookup(local_key(lookup_context, protocol), steer::PORT_BITS) else {
+    let local = Local::of(ctx);
+    let Some(owner) = lookup(local.key(), steer::PORT_BITS) else {
         return sk_action::SK_PASS; // I3: not ours.
     };
     if owner.flags & steer_flags::CLOSED != 0 {
         // A pool address answers for applications alone, never for another listener of the host.
         return sk_action::SK_DROP;
     }
-    let slot = if protocol == PROTOCOL_TCP { TCP_SLOT } else { UDP_SLOT };
+    let slot = if local.protocol == PROTOCOL_TCP { TCP_SLOT } else { UDP_SLOT };
     match LISTENERS.redirect_sk_lookup(ctx, slot, 0) {
         Ok(()) => sk_action::SK_PASS,
         Err(error) => {
@@ -69,20 +67,43 @@ const UDP_SLOT: u32 = match listener_slot(spectrum_common::layout::PROTOCOL_UDP)
     None => panic!("UDP has a slot"),
 };
 
-/// The key of the address and port that the peer asked for.
-#[inline(always)]
-fn local_key(ctx: &bpf_sk_lookup, protocol: u8) -> SteerKey {
-    const AF_INET: u32 = 2;
-    let address = if ctx.family == AF_INET {
-        steer::mapped(ctx.local_ip4.to_ne_bytes())
-    } else {
-        let [a, b, c, d] = ctx.local_ip6;
-        // SAFETY: two arrays of 16 bytes, valid for any bits.
-        unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>([a, b, c, d]) }
-    };
-    // `local_port` is in host order, unlike everything else in this context (include/uapi/linux/bpf.h).
-    let port = (ctx.local_port as u16).to_be_bytes();
-    steer::key(protocol, address, port)
+/// What the peer asked for.
+struct Local {
+    protocol: u8,
+    address: [u8; 16],
+    port: [u8; 2],
+}
+
+impl Local {
+    #[inline(always)]
+    fn of(ctx: &SkLookupContext) -> Self {
+        const AF_INET: u32 = 2;
+        let ctx = ctx.as_ptr().cast::<bpf_sk_lookup>();
+        // Volatile: a compiler that computes a field's address before it branches on the family reads through a moved
+        // context pointer, which the verifier refuses.
+        macro_rules! field {
+            ($($path:tt)+) => {
+                // SAFETY: the kernel hands a valid context to the program, for as long as it runs.
+                unsafe { (&raw const (*ctx).$($path)+).read_volatile() }
+            };
+        }
+        let v4 = field!(local_ip4);
+        let v6 = [field!(local_ip6[0]), field!(local_ip6[1]), field!(local_ip6[2]), field!(local_ip6[3])];
+        let address = if field!(family) == AF_INET {
+            steer::mapped(v4.to_ne_bytes())
+        } else {
+            // SAFETY: arrays of the same 16 bytes, valid for any bits.
+            unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(v6) }
+        };
+        // `local_port` is in host order, unlike everything else in this context (include/uapi/linux/bpf.h).
+        let port = (field!(local_port) as u16).to_be_bytes();
+        Self { protocol: field!(protocol) as u8, address, port }
+    }
+
+    #[inline(always)]
+    fn key(&self) -> SteerKey {
+        steer::key(self.protocol, self.address, self.port)
+    }
 }
 
 #[inline(always)]
