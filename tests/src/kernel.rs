@@ -4,13 +4,14 @@
 mod lookup;
 
 use std::{
+    error::Error as _,
     io::ErrorKind,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
 };
 
 use aya::{
-    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    Ebpf, Pod, TestRun as _, TestRunOptions,
     maps::{LpmTrie, Map, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::Key},
     programs::{SkLookup, Xdp},
 };
@@ -24,6 +25,7 @@ use spectrum_common::{
     },
     names, steer,
 };
+use spectrum_user::dataplane::load::{Loaded, Options};
 
 pub use self::lookup::Lookup;
 use crate::world::namespace::{NEEDS, require_root};
@@ -96,14 +98,9 @@ impl Kernel {
 
     fn load_as(explain: bool) -> Self {
         require_root();
-        let mut ebpf = EbpfLoader::new()
-            .override_global(names::EXPLAIN, &u8::from(explain), true)
-            .load(&object())
-            .unwrap_or_else(|error| panic!("load the kernel object: {error:?}; {NEEDS}"));
-        let xdp: &mut Xdp = ebpf.program_mut(names::XDP).unwrap().try_into().unwrap();
-        xdp.load().unwrap_or_else(|error| panic!("load {}: {error:?}; {NEEDS}", names::XDP));
-        let steer: &mut SkLookup = ebpf.program_mut(names::STEER_PROGRAM).unwrap().try_into().unwrap();
-        steer.load().unwrap_or_else(|error| panic!("load {}: {error:?}; {NEEDS}", names::STEER_PROGRAM));
+        let loaded = Loaded::load(Options { explain, ..Options::default() })
+            .unwrap_or_else(|error| panic!("{error}: {:?}; {NEEDS}", error.source()));
+        let ebpf = loaded.ebpf;
         Self { ebpf, rules: Vec::new(), listener: None }
     }
 
@@ -326,9 +323,4 @@ fn address_and_bits(prefix: &str) -> ([u8; 16], u32) {
         }
         IpAddr::V6(network) => (network.octets(), 8 + u32::from(prefix.prefix_len())),
     }
-}
-
-/// The object that the binary carries.
-pub fn object() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/spectrum.o")).expect("cargo xtask build")
 }

@@ -45,7 +45,8 @@ fn expected() -> [Expected; 12] {
 }
 
 fn object() -> Object {
-    Object::parse(&spectrum_tests::kernel::object()).expect("the object is well formed")
+    Object::parse(spectrum_user::dataplane::object::object().expect("built by `cargo xtask build`"))
+        .expect("the object is well formed")
 }
 
 #[test]

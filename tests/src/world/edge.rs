@@ -13,7 +13,7 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{EDGE, EDGE_V6, namespace::Namespace, process::Process};
+use super::{EDGE, EDGE_V6, HOST, HOST_V6, namespace::Namespace, process::Process, server::Server};
 use crate::wait::{self, DEADLINE};
 
 pub struct Edge {
@@ -29,6 +29,11 @@ impl Edge {
 
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// A service of the host itself, which has nothing to do with `spectrum`: listens on every address of the host.
+    pub fn host_service(&self, ports: &[u16]) -> Server {
+        Server::named(&self.namespace, (HOST, HOST_V6), ports)
     }
 
     /// Starts `spectrum run` and waits until it says that it is ready.

@@ -19,6 +19,7 @@ pub mod edge;
 pub mod namespace;
 pub mod origin;
 pub mod process;
+pub mod server;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

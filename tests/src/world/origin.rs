@@ -1,24 +1,21 @@
 //! The origin: built-in servers that are easy to reason about, and the real ones from the distribution.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::JoinHandle,
     time::Duration,
 };
 
-use socket2::{Domain, Socket, Type};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::oneshot,
+use super::{
+    ORIGIN, ORIGIN_V6,
+    edge::at,
+    namespace::Namespace,
+    process::Process,
+    server::{Server, bind},
 };
-
-use super::{ORIGIN, ORIGIN_V6, edge::at, namespace::Namespace, process::Process};
 use crate::wait;
+
+const ADDRESSES: (IpAddr, IpAddr) = (ORIGIN, ORIGIN_V6);
 
 pub struct Origin {
     namespace: Namespace,
@@ -41,13 +38,13 @@ impl Origin {
 
     /// As [`Self::echo`], on each of these ports.
     pub fn echo_on(&self, ports: &[u16]) -> Server {
-        self.serve(ports, false)
+        Server::echo(&self.namespace, ADDRESSES, ports)
     }
 
     /// Begins every connection with a line that names the port it was reached on, then echoes: tells a wrong origin
     /// port from the right one.
     pub fn named(&self, ports: &[u16]) -> Server {
-        self.serve(ports, true)
+        Server::named(&self.namespace, ADDRESSES, ports)
     }
 
     /// A listening socket in the origin, for a test that plays the server itself.
@@ -116,86 +113,6 @@ impl Origin {
         });
         Program { _process: process, port }
     }
-
-    fn serve(&self, ports: &[u16], named: bool) -> Server {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let ports_wanted = ports.to_vec();
-        let listeners = self.namespace.run(move || ports_wanted.into_iter().map(bind).collect::<Vec<_>>());
-        let bound = listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect();
-        let count = Arc::clone(&accepted);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("build a runtime");
-            runtime.block_on(async {
-                for listener in listeners {
-                    listener.set_nonblocking(true).expect("set non-blocking");
-                    let listener = tokio::net::TcpListener::from_std(listener).expect("register a listener");
-                    let count = Arc::clone(&count);
-                    tokio::spawn(async move {
-                        while let Ok((stream, _)) = listener.accept().await {
-                            count.fetch_add(1, Ordering::Relaxed);
-                            tokio::spawn(echo(stream, named));
-                        }
-                    });
-                }
-                drop(stopped.await);
-            });
-        });
-        Server { ports: bound, accepted, stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-/// Errors end the connection: they are what the test then sees.
-async fn echo(mut stream: tokio::net::TcpStream, named: bool) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    if named {
-        let line = format!("{}\n", stream.local_addr()?.port());
-        stream.write_all(line.as_bytes()).await?;
-    }
-    let mut buffer = Vec::new();
-    loop {
-        // An idle connection holds no buffer: tests keep thousands open.
-        stream.readable().await?;
-        buffer.reserve_exact(64 * 1024);
-        if stream.read_buf(&mut buffer).await? == 0 {
-            return stream.shutdown().await;
-        }
-        stream.write_all(&buffer).await?;
-        buffer = Vec::new();
-    }
-}
-
-/// A built-in server. Dropping it closes everything that it has open.
-pub struct Server {
-    ports: Vec<u16>,
-    accepted: Arc<AtomicUsize>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    /// Where it listens; the first of its ports.
-    pub fn addr(&self) -> SocketAddr {
-        at(ORIGIN, self.ports[0])
-    }
-
-    pub fn addr_v6(&self) -> SocketAddr {
-        at(ORIGIN_V6, self.ports[0])
-    }
-
-    /// Connections that it accepted so far.
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
 }
 
 /// A server from the distribution.
@@ -224,15 +141,4 @@ impl Sshd {
     pub fn identity(&self) -> &str {
         &self.identity
     }
-}
-
-/// Both families on one socket, with room for many at once.
-fn bind(port: u16) -> TcpListener {
-    let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("open a socket");
-    socket.set_only_v6(false).expect("serve both families");
-    socket.set_reuse_address(true).expect("reuse the port");
-    let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-    socket.bind(&address.into()).unwrap_or_else(|error| panic!("bind port {port} in the origin: {error}"));
-    socket.listen(4096).expect("listen");
-    socket.into()
 }
