@@ -181,10 +181,11 @@ impl<'t> Table<'t> {
     }
 
     /// A list of strings that mean something. None where the key is absent or no list; items that are refused are
-    /// reported and left out.
+    /// reported and left out. `empty`: what an empty list is refused with.
     pub(super) fn list<T>(
         &mut self,
         key: &'static str,
+        empty: Option<Fault>,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Option<Found<Vec<Found<T>>>> {
         let (place, value) = self.take(key)?;
@@ -196,6 +197,9 @@ impl<'t> Table<'t> {
             self.report.error(&place, Fault::new(format!("`{key}` is a list, not {}", kind(value))).help(help));
             return None;
         };
+        if let Some(fault) = empty.filter(|_| items.is_empty()) {
+            self.report.error(&place, fault);
+        }
         let read = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
             let place = Place { span: item.span(), key: format!("{}[{index}]", place.key) };
             let Found { value, place } = self.expect_string(place, item.get_ref())?;
