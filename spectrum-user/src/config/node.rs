@@ -15,15 +15,9 @@ use crate::model::{EventSink, Instance, Listen, Node, XdpMode};
 
 /// Reads the four tables. What could not be used is reported and stands in the result as its default.
 pub(super) fn read(root: &mut Table<'_>) -> Node {
-    let mut node = match root.table("node", "[node]") {
-        Some(table) => read_node(table),
-        None => {
-            if !root.has("node") {
-                root.missing("node", "{ interfaces = [\"eth0\"] }, or a table [node] with that key");
-            }
-            default(&Instance::default())
-        }
-    };
+    let example = "{ interfaces = [\"eth0\"] }, or a table [node] with that key";
+    let table = root.require("node", example, |root, key| root.table(key, "[node]"));
+    let mut node = table.map_or_else(|| default(&Instance::default()), read_node);
     if let Some(api) = root.table("api", "[api]")
         && let Some(listen) = read_api(api)
     {
@@ -156,6 +150,6 @@ fn read_events(mut table: Table<'_>) -> Option<EventSink> {
 }
 
 const MOST_WORKERS: u64 = 1024;
-const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_DRAIN: Duration = Duration::from_hours(24);
 /// `sun_path` has 108 bytes, the last of them zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
