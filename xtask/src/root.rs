@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 
 use crate::command::succeeds;
 
+/// Where ip, nft, bpftool, haproxy and nginx are, whoever called.
+pub(crate) const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A command that runs as root, with these variables. sudo drops the environment, so it is spelled out.
 pub(crate) fn command<'a>(
     program: impl AsRef<OsStr>,

@@ -21,7 +21,9 @@ use crate::{
     apt,
     artifacts::{self, Artifacts, TestBinary, USERSPACE},
     command::step,
-    ebpf, sandbox,
+    ebpf,
+    root::ROOT_PATH,
+    sandbox,
     tally::Tally,
     vm,
     workspace::Workspace,
@@ -117,8 +119,7 @@ fn environment(workspace: &Workspace, spectrum: &Path) -> Vec<(&'static str, OsS
         ("SPECTRUM_BIN", spectrum.as_os_str().to_owned()),
         ("SPECTRUM_OBJECT", workspace.object().into_os_string()),
         ("SPECTRUM_REQUIRE_KERNEL", "1".into()),
-        // sudo may cut it, and ip, nft and bpftool lie in /usr/sbin.
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+        ("PATH", ROOT_PATH.into()),
     ];
     environment.extend(["RUST_BACKTRACE", "RUST_LOG"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))));
     environment
