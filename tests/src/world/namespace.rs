@@ -143,6 +143,8 @@ fn isolate() -> anyhow::Result<()> {
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), Some("mode=0700"))?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+    // Where `spectrum` keeps its state.
+    mount(Some("tmpfs"), "/var/lib", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     for directory in ["/run/netns", "/run/spectrum", "/run/sshd", "/run/lock"] {
         std::fs::create_dir(directory)?;
     }
