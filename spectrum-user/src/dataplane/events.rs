@@ -62,16 +62,9 @@ impl Samples {
         }
     }
 
-    /// The next sample that is there already. Items that are no events are skipped: another build wrote them.
+    /// The next sample that is there already.
     pub fn try_next(&mut self) -> Option<Sample> {
-        while let Some(item) = self.ring.get_mut().next() {
-            if let Ok(event) = bytemuck::try_pod_read_unaligned::<Event>(&item)
-                && let Some(sample) = sample(&event)
-            {
-                return Some(sample);
-            }
-        }
-        None
+        next(self.ring.get_mut())
     }
 }
 
@@ -83,10 +76,16 @@ pub enum OpenSamplesError {
     Watch(#[source] io::Error),
 }
 
-/// The first event of a ring that has just been written, without a runtime.
-pub fn first(source: MapSource<'_>) -> Result<Option<Sample>, OpenMapError> {
-    let mut ring = open_events(source)?;
-    Ok(ring.next().and_then(|item| sample(&bytemuck::try_pod_read_unaligned(&item).ok()?)))
+/// The next sample that is in a ring already. What is no event, another build wrote.
+pub(super) fn next(ring: &mut RingBuf<MapData>) -> Option<Sample> {
+    while let Some(item) = ring.next() {
+        if let Ok(event) = bytemuck::try_pod_read_unaligned::<Event>(&item)
+            && let Some(sample) = sample(&event)
+        {
+            return Some(sample);
+        }
+    }
+    None
 }
 
 fn sample(event: &Event) -> Option<Sample> {

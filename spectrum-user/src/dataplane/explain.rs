@@ -5,13 +5,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aya::{TestRun as _, TestRunOptions, programs::ProgramError};
+use aya::{
+    TestRun as _, TestRunOptions,
+    maps::{MapData, RingBuf},
+    programs::ProgramError,
+};
 use spectrum_common::names;
 
 use super::{
     events::{self, Sample},
     load::{LoadError, Loaded, Options},
-    maps::{MapSource, OpenMapError},
+    maps::{MapSource, OpenMapError, open_events},
     pins::Pins,
 };
 use crate::model::Transport;
@@ -33,16 +37,29 @@ pub enum ExplainError {
     Silent,
 }
 
-/// What the loaded configuration says about the first packet from `from` to `to`.
-pub fn explain(pins: &Pins, from: IpAddr, to: SocketAddr, transport: Transport) -> Result<Sample, ExplainError> {
-    let frame = frame(from, to, transport).ok_or(ExplainError::Families { from, to: to.ip() })?;
-    let options = Options { pins: Some(pins), only: Some(&DECIDING), explain: true, log_level: 0 };
-    let mut loaded = Loaded::load(options)?;
-    loaded
-        .xdp()?
-        .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })
-        .map_err(ExplainError::Run)?;
-    events::first(MapSource::Object(&mut loaded.ebpf))?.ok_or(ExplainError::Silent)
+/// The XDP program over an instance's configuration, ready to be asked.
+pub struct Explainer {
+    loaded: Loaded,
+    answers: RingBuf<MapData>,
+}
+
+impl Explainer {
+    pub fn load(pins: &Pins) -> Result<Self, ExplainError> {
+        let options = Options { pins: Some(pins), only: Some(&DECIDING), explain: true, log_level: 0 };
+        let mut loaded = Loaded::load(options)?;
+        let answers = open_events(MapSource::Object(&mut loaded.ebpf))?;
+        Ok(Self { loaded, answers })
+    }
+
+    /// What happens to the first packet from `from` to `to`.
+    pub fn explain(&mut self, from: IpAddr, to: SocketAddr, transport: Transport) -> Result<Sample, ExplainError> {
+        let frame = frame(from, to, transport).ok_or(ExplainError::Families { from, to: to.ip() })?;
+        self.loaded
+            .xdp()?
+            .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })
+            .map_err(ExplainError::Run)?;
+        events::next(&mut self.answers).ok_or(ExplainError::Silent)
+    }
 }
 
 /// A source port that no reflection list names.

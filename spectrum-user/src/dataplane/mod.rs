@@ -19,4 +19,5 @@ pub mod object;
 pub mod pins;
 pub mod probe;
 pub mod read;
+pub mod status;
 pub mod sys;

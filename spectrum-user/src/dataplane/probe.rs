@@ -205,3 +205,9 @@ pub fn release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| "unknown".to_owned(), |uname| uname.release().to_string_lossy().into_owned())
 }
+
+/// The driver of an interface; none for loopback and other interfaces without a device.
+pub fn driver(interface: &str) -> Option<String> {
+    let link = fs::read_link(Path::new("/sys/class/net").join(interface).join("device/driver")).ok()?;
+    Some(format!("driver {}", link.file_name()?.to_string_lossy()))
+}
