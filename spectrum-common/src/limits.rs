@@ -6,6 +6,8 @@ pub const APPLICATIONS: usize = 2048;
 pub const STEER: usize = 262_144;
 /// Access rules of one instance, over all scopes.
 pub const RULES: usize = 262_144;
+/// Zones of one instance.
+pub const ZONES: usize = 1024;
 /// Distinct prefixes in each of the two rule tries.
 pub const RULE_PREFIXES: usize = 262_144;
 /// Listening sockets: one slot per transport, see `layout::listener_slot`.

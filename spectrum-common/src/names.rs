@@ -19,6 +19,8 @@ pub const LISTENERS: &str = "LISTENERS";
 pub const APPS: &str = "APPS";
 /// Rule number to its id.
 pub const RULES: &str = "RULES";
+/// Zone number to its id.
+pub const ZONES: &str = "ZONES";
 /// Packets and bytes per reason.
 pub const COUNTERS: &str = "COUNTERS";
 /// Packets and bytes per application and reason.
@@ -31,8 +33,8 @@ pub const SAMPLER: &str = "SAMPLER";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 11] =
-    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
+pub const MAPS: [&str; 12] =
+    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, ZONES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
 
 /// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).
 pub const EXPLAIN: &str = "EXPLAIN";
