@@ -32,11 +32,12 @@ fn preamble(results: &Results) -> String {
     let machine = &results.machine;
     let takes = || results.measures.iter().flat_map(|measure| &measure.takes);
     let mut out = format!(
-        "Linux {}, {} cores of {}, {:.0} % busy before the start. {} rounds{}, {} samples, {} of them disturbed.\n\n",
+        "Linux {}, {} cores of {}, {:.0} % busy before the start, TCP {}. {} rounds{}, {} samples, {} of them disturbed.\n\n",
         machine.kernel,
         machine.cores,
         machine.processor,
         machine.busy_before * 100.0,
+        results.congestion_control,
         results.rounds,
         if results.quick { " (quick: not to quote)" } else { "" },
         takes().count(),
@@ -141,6 +142,7 @@ pub(crate) fn json(results: &Results) -> Value {
         "kernel": results.machine.kernel,
         "processor": results.machine.processor,
         "cores": results.machine.cores,
+        "congestion_control": results.congestion_control,
         "busy_before": results.machine.busy_before,
         "rounds": results.rounds,
         "quick": results.quick,

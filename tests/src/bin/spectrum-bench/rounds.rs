@@ -23,6 +23,7 @@ const RETRIES: usize = 2;
 
 pub(crate) struct Results {
     pub(crate) machine: Machine,
+    pub(crate) congestion_control: &'static str,
     pub(crate) rounds: u32,
     pub(crate) quick: bool,
     pub(crate) versions: BTreeMap<&'static str, String>,
@@ -48,8 +49,11 @@ pub(crate) struct Take {
 }
 
 pub(crate) fn run(options: &Options, contestants: &[Contestant], measures: &[Box<dyn Measure>]) -> Result<Results> {
+    let machine = machine::look()?;
+    let world = World::new()?;
     let mut results = Results {
-        machine: machine::look()?,
+        machine,
+        congestion_control: world.congestion_control,
         rounds: options.rounds,
         quick: options.quick,
         versions: BTreeMap::new(),
@@ -63,7 +67,6 @@ pub(crate) fn run(options: &Options, contestants: &[Contestant], measures: &[Box
     for measure in measures {
         results.measures.push(MeasureResults { name: measure.name(), title: measure.title(), takes: Vec::new() });
     }
-    let world = World::new()?;
     let origin = Origin::start(&world)?;
     for round in 0..options.rounds {
         for (measure, found) in measures.iter().zip(&mut results.measures) {

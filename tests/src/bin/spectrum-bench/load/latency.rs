@@ -11,10 +11,6 @@ impl Latencies {
         self.0.push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
