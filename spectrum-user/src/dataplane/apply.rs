@@ -1,8 +1,10 @@
 //! The only writer of configuration maps (I7).
 
+use std::os::fd::AsRawFd;
+
 use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
 use spectrum_common::{
-    layout::{Count, Meta, ObjectId},
+    layout::{Count, Meta, ObjectId, PROTOCOL_TCP, listener_slot},
     reason::SLOTS,
 };
 
@@ -36,6 +38,12 @@ impl ConfigMaps {
 
     pub fn set_meta(&mut self, meta: Meta) -> Result<(), MapError> {
         self.meta.set(0, meta, 0)
+    }
+
+    /// Puts a listening TCP socket where the steering program looks for it.
+    pub fn set_tcp_listener(&mut self, listener: &impl AsRawFd) -> Result<(), MapError> {
+        let slot = listener_slot(PROTOCOL_TCP).unwrap_or_default();
+        self.listeners.set(slot, listener, 0)
     }
 
     fn retry(&mut self, op: Op) -> Result<(), MapError> {

@@ -1,15 +1,17 @@
 //! What the kernel holds: dumps of the configuration maps, and sums of the counters.
 
-use aya::maps::{Array, MapData, MapError, PerCpuValues, lpm_trie::LpmTrie};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuValues, lpm_trie::LpmTrie};
 use spectrum_common::{
     Reason,
     layout::{Count, Meta, ObjectId, app_counter},
+    names,
 };
 
 use super::{
     image::{MapImage, Prefix},
     maps::{ConfigMaps, CounterMaps},
     numbers::Names,
+    pins::Pins,
 };
 
 impl ConfigMaps {
@@ -19,10 +21,22 @@ impl ConfigMaps {
             steer: trie(&self.steer)?,
             rules_v4: trie(&self.rules_v4)?,
             rules_v6: trie(&self.rules_v6)?,
-            apps: names(&self.apps)?,
-            rules: names(&self.rules)?,
-            zones: names(&self.zones)?,
+            apps: naming(&self.apps)?,
+            rules: naming(&self.rules)?,
+            zones: naming(&self.zones)?,
         })
+    }
+
+    /// Which application and which rule the numbers stand for.
+    pub fn names(&self) -> Result<(Names, Names), MapError> {
+        Ok((naming(&self.apps)?, naming(&self.rules)?))
+    }
+
+    /// The META of pins that may be of another layout: only its first field has the same place in all of them.
+    pub fn read_meta(pins: &Pins) -> Option<Meta> {
+        let data = MapData::from_pin(pins.map(names::META)).ok()?;
+        let map = Map::from_map_data(data).ok()?;
+        Array::<_, Meta>::try_from(map).ok()?.get(&0, 0).ok()
     }
 
     pub fn meta(&self) -> Result<Meta, MapError> {
@@ -58,7 +72,7 @@ fn trie<K: aya::Pod + Ord, V: aya::Pod>(
 }
 
 /// The numbers in use. Arrays have no holes: a free number is all zero.
-fn names(array: &Array<MapData, ObjectId>) -> Result<Names, MapError> {
+fn naming(array: &Array<MapData, ObjectId>) -> Result<Names, MapError> {
     let mut names = Names::new();
     for (number, id) in array.iter().enumerate() {
         let id = id?;

@@ -1,1 +1,14 @@
-//! listen
+//! From the listening socket to an accepted connection, and every socket this program opens for traffic.
+//!
+//! Deliberately not here: what happens to a connection afterwards (`proxy`), and the socket map that makes the kernel
+//! give us connections to edge addresses (`dataplane`).
+
+mod accept;
+mod budget;
+mod listeners;
+mod sockets;
+
+pub use accept::{Accepted, Acceptor, Shed};
+pub use budget::{Admission, Budget, Permit};
+pub use listeners::{BindError, Listeners};
+pub(crate) use sockets::origin_socket;

@@ -1,1 +1,18 @@
-//! telemetry
+//! What an operator can see: metrics, one event line per connection event, and the program's own log.
+//!
+//! Deliberately not here: what is worth counting. `proxy` decides that, and nothing in here can slow it down: counters
+//! are plain stores, the event log drops (and counts) rather than waits.
+
+mod counter;
+mod encode;
+mod event;
+mod event_log;
+mod file;
+mod histogram;
+pub mod logging;
+mod metrics;
+
+pub use counter::Counter;
+pub use event::{Event, EventKind, Matched};
+pub use event_log::{EventLog, EventLogError};
+pub use metrics::{AppMetrics, AppShard, DIAL_STATUSES, Metrics, NodeShard};

@@ -1,0 +1,3 @@
+//! Values that are refused, each with its place, its message and what to do about it.
+
+use super::*;

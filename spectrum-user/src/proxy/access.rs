@@ -1,0 +1,191 @@
+//! IP access rules in userspace: the backstop behind XDP, and what reaches connections that are already open.
+//!
+//! Same answer as the kernel's tries, computed the same way: the value of a prefix already carries what its covering
+//! prefixes say, so one longest match per scope is the whole answer.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use crate::model::{AccessRule, RuleId, RuleMode, Scope, ZoneId};
+
+/// All rules of one desired state.
+#[derive(Debug, Default)]
+pub struct AccessRules {
+    user: Tries,
+    zones: HashMap<ZoneId, Tries>,
+}
+
+/// What the rules say about a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// No rule speaks of it.
+    NoRule,
+    Allowed(RuleId),
+    Blocked(RuleId),
+}
+
+#[derive(Debug, Default)]
+struct Tries {
+    v4: PrefixMap<Ipv4Net, Says>,
+    v6: PrefixMap<Ipv6Net, Says>,
+}
+
+/// What a prefix and those that cover it say: of each mode the most specific rule.
+#[derive(Clone, Copy, Debug, Default)]
+struct Says {
+    allow: Option<(u8, RuleId)>,
+    block: Option<(u8, RuleId)>,
+}
+
+impl AccessRules {
+    pub fn new(rules: &[AccessRule]) -> Self {
+        let mut sorted: Vec<&AccessRule> = rules.iter().filter(|rule| rule.mode != RuleMode::Challenge).collect();
+        // Covering prefixes first, so that what they say is there to be carried on.
+        sorted.sort_by_key(|rule| rule.prefix.prefix_len());
+        let mut built = Self::default();
+        for rule in sorted {
+            let tries = match rule.scope {
+                Scope::User => &mut built.user,
+                Scope::Zone(zone) => built.zones.entry(zone).or_default(),
+            };
+            tries.insert(rule);
+        }
+        built
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty() && self.zones.values().all(Tries::is_empty)
+    }
+
+    /// What the rules of every zone and of this one say about a canonical source: allow beats block.
+    pub fn decide(&self, zone: ZoneId, source: IpAddr) -> Access {
+        let user = self.user.says(source);
+        let zone = self.zones.get(&zone).map(|tries| tries.says(source)).unwrap_or_default();
+        let says = user.merge(zone);
+        match (says.allow, says.block) {
+            (Some((_, rule)), _) => Access::Allowed(rule),
+            (None, Some((_, rule))) => Access::Blocked(rule),
+            (None, None) => Access::NoRule,
+        }
+    }
+}
+
+impl Tries {
+    fn insert(&mut self, rule: &AccessRule) {
+        let mut says = Says::default();
+        let said = Some((rule.prefix.prefix_len(), rule.id));
+        match rule.mode {
+            RuleMode::Allow => says.allow = said,
+            RuleMode::Block => says.block = said,
+            RuleMode::Challenge => return,
+        }
+        match rule.prefix {
+            IpNet::V4(prefix) => {
+                let covering = self.v4.get_lpm(&prefix).map(|(_, says)| *says).unwrap_or_default();
+                self.v4.insert(prefix, covering.merge(says));
+            }
+            IpNet::V6(prefix) => {
+                let covering = self.v6.get_lpm(&prefix).map(|(_, says)| *says).unwrap_or_default();
+                self.v6.insert(prefix, covering.merge(says));
+            }
+        }
+    }
+
+    fn says(&self, source: IpAddr) -> Says {
+        match source {
+            IpAddr::V4(v4) => self.v4.get_lpm(&v4.into()).map(|(_, says)| *says).unwrap_or_default(),
+            IpAddr::V6(v6) => self.v6.get_lpm(&v6.into()).map(|(_, says)| *says).unwrap_or_default(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+}
+
+impl Says {
+    /// Of each mode the most specific of both; the first where they are equal.
+    fn merge(self, other: Self) -> Self {
+        let longer = |a: Option<(u8, RuleId)>, b: Option<(u8, RuleId)>| match (a, b) {
+            (Some(a), Some(b)) => Some(if b.0 > a.0 { b } else { a }),
+            (a, b) => a.or(b),
+        };
+        Self { allow: longer(self.allow, other.allow), block: longer(self.block, other.block) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule(scope: Scope, mode: RuleMode, prefix: &str) -> AccessRule {
+        let id = RuleId::derive(&[&format!("{scope:?} {mode:?} {prefix}")]);
+        AccessRule { id, scope, mode, prefix: prefix.parse().unwrap(), notes: String::new() }
+    }
+
+    fn zone(name: &str) -> ZoneId {
+        ZoneId::derive(&[name])
+    }
+
+    #[test]
+    fn allow_beats_block_whatever_the_lengths_and_scopes() {
+        let block = rule(Scope::User, RuleMode::Block, "192.0.2.7/32");
+        let allow = rule(Scope::Zone(zone("a")), RuleMode::Allow, "192.0.2.0/24");
+        let rules = AccessRules::new(&[block.clone(), allow.clone()]);
+        assert_eq!(rules.decide(zone("a"), "192.0.2.7".parse().unwrap()), Access::Allowed(allow.id));
+        assert_eq!(rules.decide(zone("b"), "192.0.2.7".parse().unwrap()), Access::Blocked(block.id));
+        assert_eq!(rules.decide(zone("b"), "192.0.2.8".parse().unwrap()), Access::NoRule);
+    }
+
+    #[test]
+    fn the_most_specific_rule_is_reported() {
+        let wide = rule(Scope::User, RuleMode::Block, "2001:db8::/32");
+        let narrow = rule(Scope::User, RuleMode::Block, "2001:db8::/64");
+        let rules = AccessRules::new(&[narrow.clone(), wide.clone()]);
+        assert_eq!(rules.decide(zone("a"), "2001:db8::1".parse().unwrap()), Access::Blocked(narrow.id));
+        assert_eq!(rules.decide(zone("a"), "2001:db8:1::1".parse().unwrap()), Access::Blocked(wide.id));
+    }
+
+    #[test]
+    fn challenges_speak_of_nobody() {
+        let rules = AccessRules::new(&[rule(Scope::User, RuleMode::Challenge, "0.0.0.0/0")]);
+        assert!(rules.is_empty());
+        assert_eq!(rules.decide(zone("a"), "192.0.2.7".parse().unwrap()), Access::NoRule);
+    }
+
+    fn any_rule() -> impl Strategy<Value = AccessRule> {
+        let scope = prop_oneof![Just(Scope::User), Just(Scope::Zone(zone("a"))), Just(Scope::Zone(zone("b")))];
+        let mode = prop_oneof![Just(RuleMode::Allow), Just(RuleMode::Block), Just(RuleMode::Challenge)];
+        // Few bits that vary, so that prefixes cover one another.
+        (scope, mode, 0u32..16, 24u8..=32).prop_map(|(scope, mode, last, length)| {
+            let prefix = Ipv4Net::new((0xc000_0200 | last).into(), length).unwrap().trunc();
+            rule(scope, mode, &prefix.to_string())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn says_what_reading_every_rule_says(rules in prop::collection::vec(any_rule(), 0..12), last in 0u32..16) {
+            let source: IpAddr = std::net::Ipv4Addr::from(0xc000_0200 | last).into();
+            let speak = |mode: RuleMode| {
+                rules.iter().any(|rule| {
+                    rule.mode == mode
+                        && matches!(rule.scope, Scope::User | Scope::Zone(_) if rule.scope == Scope::User || rule.scope == Scope::Zone(zone("a")))
+                        && rule.prefix.contains(&source)
+                })
+            };
+            let said = AccessRules::new(&rules).decide(zone("a"), source);
+            let expected = if speak(RuleMode::Allow) { "allowed" } else if speak(RuleMode::Block) { "blocked" } else { "no rule" };
+            let word = match said {
+                Access::Allowed(_) => "allowed",
+                Access::Blocked(_) => "blocked",
+                Access::NoRule => "no rule",
+            };
+            prop_assert_eq!(word, expected);
+        }
+    }
+}

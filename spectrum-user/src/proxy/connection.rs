@@ -1,0 +1,127 @@
+//! The connections that a worker has open: to count them, to end some of them, to see which are idle.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::{App, ClientAddr, outcome::Failure};
+
+/// One open connection, as its worker sees it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: ClientAddr,
+    app: RefCell<Option<Arc<App>>>,
+    /// The worker's clock when a byte was last moved.
+    pub(super) active: Cell<u32>,
+    ending: RefCell<Option<Failure>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    /// Ends the connection: its task sees the failure the next time it is polled, which is at once.
+    pub(super) fn end(&self, failure: Failure) {
+        self.ending.borrow_mut().get_or_insert(failure);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready when somebody ended the connection.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Failure> {
+        if let Some(failure) = self.ending.borrow_mut().take() {
+            return Poll::Ready(failure);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn classified(&self, app: &Arc<App>) {
+        *self.app.borrow_mut() = Some(Arc::clone(app));
+    }
+}
+
+/// All open connections of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: RefCell<Slab<Rc<Connection>>>,
+    last_ended: Notify,
+}
+
+/// A place among the open connections, free again when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Rc<Connections>,
+    connection: Rc<Connection>,
+    key: usize,
+}
+
+impl Connections {
+    pub(super) fn open(self: &Rc<Self>, client: ClientAddr, now: u32) -> Place {
+        let connection = Rc::new(Connection {
+            client,
+            app: RefCell::default(),
+            active: Cell::new(now),
+            ending: RefCell::default(),
+            waker: RefCell::default(),
+        });
+        let key = self.open.borrow_mut().insert(Rc::clone(&connection));
+        Place { connections: Rc::clone(self), connection, key }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Ready when no connection is open.
+    pub(super) async fn all_ended(&self) {
+        loop {
+            let ended = self.last_ended.notified();
+            if self.len() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Ends every connection for which `why` knows a reason.
+    pub(super) fn end(&self, why: impl Fn(&Connection, Option<&Arc<App>>) -> Option<Failure>) -> usize {
+        let mut ended = 0;
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(failure) = why(connection, connection.app.borrow().as_ref()) {
+                connection.end(failure);
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+impl Connection {
+    pub(super) const fn client(&self) -> ClientAddr {
+        self.client
+    }
+}
+
+impl Place {
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.open.borrow_mut().try_remove(self.key);
+        if self.connections.len() == 0 {
+            self.connections.last_ended.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The record of one connection: consumed exactly once, whatever happens (invariant I10).
+
+use std::{
+    cell::Cell,
+    mem::MaybeUninit,
+    os::fd::AsRawFd as _,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::net::TcpStream;
+
+use super::{
+    App, ClientAddr, EdgeAddr, OriginAddr,
+    outcome::{Failure, Outcome},
+    worker::Worker,
+};
+use crate::telemetry::{AppShard, DIAL_STATUSES, Event, EventKind, Matched};
+
+#[must_use = "call finish(); dropping it records an aborted connection"]
+pub(super) struct Record {
+    worker: Rc<Worker>,
+    client: ClientAddr,
+    edge: EdgeAddr,
+    opened: Instant,
+    app: Option<Arc<App>>,
+    matched: Matched,
+    origin: Option<OriginAddr>,
+    connected: Option<SystemTime>,
+    rtt: Option<(Duration, Duration)>,
+    pub(super) moved: Moved,
+    finished: bool,
+}
+
+/// Bytes of one connection, counted as they move.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    pub(super) client_bytes: Cell<u64>,
+    pub(super) origin_bytes: Cell<u64>,
+    pub(super) spliced_bytes: Cell<u64>,
+}
+
+impl Record {
+    pub(super) fn open(worker: &Rc<Worker>, client: ClientAddr, edge: EdgeAddr) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            client,
+            edge,
+            opened: Instant::now(),
+            app: None,
+            matched: Matched::Unknown,
+            origin: None,
+            connected: None,
+            rtt: None,
+            moved: Moved::default(),
+            finished: false,
+        }
+    }
+
+    pub(super) fn classified(&mut self, app: &Arc<App>) {
+        self.app = Some(Arc::clone(app));
+        self.count(|shard| shard.opened.add(1));
+    }
+
+    pub(super) fn allowed(&mut self) {
+        self.matched = Matched::AllowIp;
+    }
+
+    /// Both legs stand: the connect event.
+    pub(super) fn connected(&mut self, origin: OriginAddr) {
+        let latency = self.opened.elapsed();
+        self.origin = Some(origin);
+        self.count(|shard| shard.dial_latency.record(latency));
+        if self.worker.telemetry.events.is_wanted() {
+            let now = SystemTime::now();
+            self.connected = Some(now);
+            self.emit(EventKind::Connect, 0, "connected", now, None);
+        }
+    }
+
+    /// Asks the kernel for the round trip times, while the sockets are still there.
+    pub(super) fn measure(&mut self, client: &TcpStream, origin: &TcpStream) {
+        if self.worker.telemetry.events.is_wanted() {
+            self.rtt = Some((round_trip(client), round_trip(origin)));
+        }
+    }
+
+    /// This worker's counters of the application.
+    pub(super) fn shard(&self) -> Option<&AppShard> {
+        self.app.as_ref().and_then(|app| app.metrics.worker(self.worker.index))
+    }
+
+    pub(super) fn finish(mut self, outcome: &Outcome) {
+        self.conclude(outcome);
+    }
+
+    fn conclude(&mut self, outcome: &Outcome) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        if let Outcome::Failed(Failure::Denied(matched) | Failure::Revoked(matched)) = outcome {
+            self.matched = *matched;
+        }
+        if let Outcome::Failed(Failure::Dial(origin, _)) = outcome {
+            self.origin = *origin;
+        }
+        if let Outcome::Failed(failure) = outcome {
+            log::debug!("{} to {}: {failure}", self.client, self.edge);
+        }
+        self.count_end(outcome);
+        if self.app.is_some() && self.worker.telemetry.events.is_wanted() {
+            let now = SystemTime::now();
+            self.emit(outcome.event(), outcome.status(), outcome.reason(), now, Some(now));
+        }
+    }
+
+    fn count_end(&self, outcome: &Outcome) {
+        if let Some(node) = self.worker.shard() {
+            match outcome {
+                Outcome::Aborted { panicking: true } => node.panics.add(1),
+                _ if self.app.is_none() => node.unclassified.add(1),
+                _ => {}
+            }
+        }
+        self.count(|shard| {
+            shard.closed.add(1);
+            match outcome {
+                Outcome::Failed(Failure::Denied(_) | Failure::Revoked(_)) => shard.denied.add(1),
+                Outcome::Failed(Failure::Dial(_, error)) => {
+                    let status = error.status();
+                    let slot = DIAL_STATUSES.iter().position(|known| *known == status);
+                    if let Some(counter) = slot.and_then(|slot| shard.dial_errors.get(slot)) {
+                        counter.add(1);
+                    }
+                }
+                _ => {}
+            }
+        });
+    }
+
+    fn emit(
+        &self,
+        kind: EventKind,
+        status: u16,
+        reason: &'static str,
+        at: SystemTime,
+        disconnected: Option<SystemTime>,
+    ) {
+        let Some(app) = &self.app else { return };
+        let (client_rtt, origin_rtt) = self.rtt.unwrap_or_default();
+        self.worker.telemetry.events.emit(Event {
+            kind,
+            status,
+            reason,
+            at,
+            app: Arc::clone(&app.metrics),
+            ip_firewall: app.config.ip_firewall,
+            matched: self.matched,
+            client: self.client.socket_addr(),
+            edge: self.edge.socket_addr(),
+            origin: self.origin.map(OriginAddr::socket_addr),
+            connected: self.connected,
+            disconnected,
+            client_bytes: self.moved.client_bytes.get(),
+            origin_bytes: self.moved.origin_bytes.get(),
+            spliced_bytes: self.moved.spliced_bytes.get(),
+            client_rtt,
+            origin_rtt,
+        });
+    }
+
+    fn count(&self, add: impl FnOnce(&AppShard)) {
+        if let Some(shard) = self.shard() {
+            add(shard);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.conclude(&Outcome::Aborted { panicking: thread::panicking() });
+    }
+}
+
+/// The kernel's smoothed round trip time; zero where it knows none.
+fn round_trip(stream: &TcpStream) -> Duration {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `info`.
+    let failed = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if failed != 0 {
+        return Duration::ZERO;
+    }
+    // SAFETY: only integers, for which zeroes and whatever the kernel wrote are valid.
+    let info = unsafe { info.assume_init() };
+    Duration::from_micros(info.tcpi_rtt.into())
+}

@@ -1,0 +1,141 @@
+//! Moves the bytes of one connection, each direction on its own, until both have ended or one side breaks.
+//!
+//! What guards each wait (invariant I14): a peer that vanished is found by keepalive (nothing in flight) or
+//! `TCP_USER_TIMEOUT` (bytes in flight, zero window included), both set where sockets are opened; a peer that is alive
+//! and says nothing may do so for as long as the application's `idle_timeout` allows, which the worker watches.
+//! Memory per connection is bounded: a direction holds at most one buffer or one pipe, and only while there are bytes
+//! in it or to be read.
+
+mod buffer;
+mod pipe;
+mod pump;
+mod socket;
+
+use std::{
+    cell::Cell,
+    future::{Future as _, poll_fn},
+    io,
+    pin::pin,
+    task::Poll::{Pending, Ready},
+};
+
+use tokio::{io::Interest, net::TcpStream};
+
+use self::pump::{Pump, Side};
+use super::{App, connection::Connection, outcome::Failure, record::Record, worker::Worker};
+use crate::{
+    listen::Admission,
+    telemetry::{AppShard, Counter},
+};
+
+/// Buffers and pipes of one thread, for whoever has bytes to move.
+#[derive(Debug)]
+pub(super) struct Pools {
+    buffers: buffer::Buffers,
+    pipes: pipe::Pipes,
+}
+
+impl Pools {
+    pub(super) fn new(pipes: Admission) -> Self {
+        Self { buffers: buffer::Buffers::default(), pipes: pipe::Pipes::new(pipes) }
+    }
+}
+
+/// Where a direction counts its bytes: for the connection, and for the application.
+struct Meter<'a> {
+    read: &'a Cell<u64>,
+    spliced: &'a Cell<u64>,
+    app_read: Option<&'a Counter>,
+    app_spliced: Option<&'a Counter>,
+}
+
+impl Meter<'_> {
+    fn count(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.read.set(self.read.get() + bytes);
+        if let Some(counter) = self.app_read {
+            counter.add(bytes);
+        }
+    }
+
+    fn count_spliced(&self, bytes: usize) {
+        self.count(bytes);
+        let bytes = bytes as u64;
+        self.spliced.set(self.spliced.get() + bytes);
+        if let Some(counter) = self.app_spliced {
+            counter.add(bytes);
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.read.get()
+    }
+}
+
+/// Relays until both directions have ended in good order, one side broke, or somebody ended the connection.
+pub(super) async fn run(
+    worker: &Worker,
+    connection: &Connection,
+    app: &App,
+    client: &TcpStream,
+    origin: &TcpStream,
+    record: &Record,
+) -> Result<(), Failure> {
+    let shard = record.shard();
+    let meter = |read, counter: fn(&AppShard) -> &Counter| Meter {
+        read,
+        spliced: &record.moved.spliced_bytes,
+        app_read: shard.map(counter),
+        app_spliced: shard.map(|shard| &shard.spliced_bytes),
+    };
+    let from_client = meter(&record.moved.client_bytes, |shard| &shard.client_bytes);
+    let from_origin = meter(&record.moved.origin_bytes, |shard| &shard.origin_bytes);
+    let mut up = Pump::new(app.config.splice);
+    let mut down = Pump::new(app.config.splice);
+
+    // A reset of a side that is not being read at the moment (its bytes wait for the other side, or it has said
+    // everything) shows only as EPOLLERR. Registered with the socket the first time they are polled, not before: an
+    // idle connection is read from on both sides, and pays nothing for this.
+    let mut client_error = pin!(client.ready(Interest::ERROR));
+    let mut origin_error = pin!(origin.ready(Interest::ERROR));
+
+    poll_fn(|cx| {
+        if let Ready(failure) = connection.poll_ended(cx) {
+            return Ready(Err(failure));
+        }
+        let before = from_client.total() + from_origin.total();
+        let up_ended = match up.poll(cx, &worker.pools, client, origin, &from_client) {
+            Ready(Err((Side::From, error))) => return Ready(Err(Failure::Client(error))),
+            Ready(Err((Side::To, error))) => return Ready(Err(Failure::Origin(error))),
+            Ready(Ok(())) => true,
+            Pending => false,
+        };
+        let down_ended = match down.poll(cx, &worker.pools, origin, client, &from_origin) {
+            Ready(Err((Side::From, error))) => return Ready(Err(Failure::Origin(error))),
+            Ready(Err((Side::To, error))) => return Ready(Err(Failure::Client(error))),
+            Ready(Ok(())) => true,
+            Pending => false,
+        };
+        if up_ended && down_ended {
+            return Ready(Ok(()));
+        }
+        if !up.is_reading() && client_error.as_mut().poll(cx).is_ready() {
+            return Ready(Err(Failure::Client(pending_error(client))));
+        }
+        if !down.is_reading() && origin_error.as_mut().poll(cx).is_ready() {
+            return Ready(Err(Failure::Origin(pending_error(origin))));
+        }
+        if from_client.total() + from_origin.total() != before {
+            connection.active.set(worker.clock.get());
+        }
+        Pending
+    })
+    .await
+}
+
+/// The error that made a socket report EPOLLERR.
+pub(super) fn pending_error(stream: &TcpStream) -> io::Error {
+    let known = stream.take_error().ok().flatten();
+    // Somebody else has taken it already: what a peer does to an established connection is reset it.
+    known.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ECONNRESET))
+}

@@ -1,0 +1,115 @@
+//! Which application a connection belongs to: one immutable value, replaced as a whole.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
+use crate::{
+    model::{AppId, DesiredState, PortRange, Transport},
+    telemetry::Metrics,
+};
+
+#[derive(Debug, Default)]
+pub struct AppTable {
+    edge: HashMap<IpAddr, Box<[(PortRange, Arc<App>)]>>,
+    apps: HashMap<AppId, Arc<App>>,
+    rules: AccessRules,
+}
+
+impl AppTable {
+    /// The table of a desired state. An application that did not change since `previous` stays the same value, with
+    /// its turn of origins and its connections.
+    pub fn new(state: &DesiredState, previous: Option<&Self>, metrics: &Metrics) -> Self {
+        let mut edge: HashMap<IpAddr, Vec<(PortRange, Arc<App>)>> = HashMap::new();
+        let mut apps = HashMap::new();
+        for config in state.applications.iter().filter(|app| app.protocol.transport == Transport::Tcp) {
+            let unchanged = previous.and_then(|table| table.apps.get(&config.id)).filter(|app| app.config == *config);
+            let app = unchanged.map_or_else(|| Arc::new(App::new(config.clone(), metrics.app(config))), Arc::clone);
+            for address in &config.addresses {
+                edge.entry(address.to_canonical()).or_default().push((config.protocol.ports, Arc::clone(&app)));
+            }
+            apps.insert(config.id, app);
+        }
+        let sorted = edge.into_iter().map(|(address, mut ranges)| {
+            ranges.sort_by_key(|(ports, _)| ports.first());
+            (address, ranges.into_boxed_slice())
+        });
+        Self { edge: sorted.collect(), apps, rules: AccessRules::new(&state.rules) }
+    }
+
+    /// The application that owns an edge address and port.
+    pub fn classify(&self, edge: EdgeAddr) -> Option<&Arc<App>> {
+        let ranges = self.edge.get(&edge.ip())?;
+        // Ranges of one address do not overlap (DesiredState): only the last that begins at or before can hold it.
+        let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
+        let (ports, app) = ranges.get(after.checked_sub(1)?)?;
+        ports.contains(edge.port()).then_some(app)
+    }
+
+    /// What the access rules say about a client of this application.
+    pub fn access(&self, app: &App, client: ClientAddr) -> Access {
+        if app.config.ip_firewall { self.rules.decide(app.config.zone, client.ip()) } else { Access::NoRule }
+    }
+
+    /// As [`Self::access`], for a connection that is already open: the application as it is now decides, or as it was
+    /// when it is gone.
+    pub fn access_now(&self, app: &App, client: ClientAddr) -> Access {
+        self.access(self.apps.get(&app.config.id).map_or(app, |now| now), client)
+    }
+
+    /// Whether there is any rule that could close an open connection.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    pub fn app(&self, id: AppId) -> Option<&Arc<App>> {
+        self.apps.get(&id)
+    }
+
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.apps.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::testing::application;
+
+    fn edge(s: &str) -> EdgeAddr {
+        EdgeAddr::new(s.parse().unwrap())
+    }
+
+    fn state(ranges: &[(u16, u16)]) -> DesiredState {
+        let applications = ranges.iter().map(|(first, last)| application(*first, *last)).collect();
+        DesiredState { applications, ..DesiredState::default() }
+    }
+
+    #[test]
+    fn classifies_by_address_and_range() {
+        let table = AppTable::new(&state(&[(1000, 2000), (22, 22), (3000, 3000)]), None, &Metrics::new(1));
+        let ports = |s| table.classify(edge(s)).map(|app| app.config.protocol.ports.to_string());
+        assert_eq!(ports("127.0.0.1:22").as_deref(), Some("22"));
+        assert_eq!(ports("127.0.0.1:1000").as_deref(), Some("1000-2000"));
+        assert_eq!(ports("127.0.0.1:2000").as_deref(), Some("1000-2000"));
+        assert_eq!(ports("[::ffff:127.0.0.1]:3000").as_deref(), Some("3000"), "mapped is the same address");
+        for nobodys in ["127.0.0.1:21", "127.0.0.1:23", "127.0.0.1:999", "127.0.0.1:2001", "127.0.0.1:65535"] {
+            assert_eq!(ports(nobodys), None, "{nobodys}");
+        }
+        assert_eq!(ports("127.0.0.2:22"), None);
+    }
+
+    #[test]
+    fn an_unchanged_application_stays_the_same_value() {
+        let metrics = Metrics::new(1);
+        let before = AppTable::new(&state(&[(22, 22), (80, 80)]), None, &metrics);
+        let mut changed = state(&[(22, 22), (80, 80)]);
+        changed.applications[1].ip_firewall = true;
+        let after = AppTable::new(&changed, Some(&before), &metrics);
+        let same = |port| {
+            let at = edge(&format!("127.0.0.1:{port}"));
+            Arc::ptr_eq(before.classify(at).unwrap(), after.classify(at).unwrap())
+        };
+        assert!(same(22));
+        assert!(!same(80));
+    }
+}

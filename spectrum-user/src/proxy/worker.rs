@@ -1,0 +1,166 @@
+//! One traffic thread: its runtime, its listening socket, its connections.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Access, AppTable,
+    connection::Connections,
+    outcome::Failure,
+    relay::Pools,
+    serve::serve,
+    workers::{Phase, Telemetry},
+};
+use crate::{
+    listen::{Accepted, Acceptor, Admission, Shed},
+    telemetry::{Matched, NodeShard},
+};
+
+/// How exact idle timeouts are. One timer per worker looks at all connections, none has a timer of its own.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What the tasks of one thread share.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) telemetry: Telemetry,
+    pub(super) connections: Rc<Connections>,
+    pub(super) pools: Pools,
+    /// Ticks since the start.
+    pub(super) clock: Cell<u32>,
+    published: RefCell<watch::Receiver<Arc<AppTable>>>,
+    table: RefCell<Arc<AppTable>>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        index: usize,
+        mut published: watch::Receiver<Arc<AppTable>>,
+        telemetry: Telemetry,
+        pipes: Admission,
+    ) -> Self {
+        let table = Arc::clone(&published.borrow_and_update());
+        Self {
+            index,
+            telemetry,
+            connections: Rc::default(),
+            pools: Pools::new(pipes),
+            clock: Cell::new(0),
+            published: RefCell::new(published),
+            table: RefCell::new(table),
+        }
+    }
+
+    /// The newest table: asking costs one load while there is no newer one.
+    pub(super) fn table(&self) -> Arc<AppTable> {
+        let mut published = self.published.borrow_mut();
+        if published.has_changed().unwrap_or(false) {
+            *self.table.borrow_mut() = Arc::clone(&published.borrow_and_update());
+        }
+        Arc::clone(&self.table.borrow())
+    }
+
+    pub(super) fn shard(&self) -> Option<&NodeShard> {
+        self.telemetry.metrics.worker(self.index)
+    }
+
+    /// Accepts and serves until told to drain, then until nothing is open; what is open in the last phase is reset.
+    /// Says how many were.
+    pub(super) async fn work(self: Rc<Self>, mut acceptor: Acceptor, mut phase: watch::Receiver<Phase>) -> usize {
+        let mut rules = self.published.borrow().clone();
+        let housekeeping = task::spawn_local({
+            let worker = Rc::clone(&self);
+            async move { worker.keep_house(&mut rules).await }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+                accepted = acceptor.accept() => self.take(accepted),
+            }
+        }
+        // The kernel has completed these handshakes: closing the listener now would reset them.
+        while let Some(accepted) = acceptor.accept_queued().await {
+            self.take(accepted);
+        }
+        drop(acceptor);
+        tokio::select! {
+            () = self.connections.all_ended() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Cutting) => {}
+        }
+        let cut = self.connections.end(|_, _| Some(Failure::Drained));
+        self.connections.all_ended().await;
+        housekeeping.abort();
+        cut
+    }
+
+    fn take(self: &Rc<Self>, accepted: Accepted) {
+        match accepted {
+            Accepted::Connection(stream, client, permit) => {
+                task::spawn_local(serve(Rc::clone(self), stream, client, permit));
+            }
+            Accepted::Shed(shed) => {
+                if let Some(shard) = self.shard() {
+                    match shed {
+                        Shed::Full => shard.shed_full.add(1),
+                        Shed::Exhausted => shard.shed_exhausted.add(1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves the clock, ends idle connections, and ends those that a new table blocks.
+    async fn keep_house(&self, published: &mut watch::Receiver<Arc<AppTable>>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.clock.set(self.clock.get().wrapping_add(1));
+                    self.end_idle();
+                }
+                changed = published.changed() => {
+                    if changed.is_err() {
+                        // Nobody can publish any more: the last table stays.
+                        std::future::pending::<()>().await;
+                    }
+                    self.revoke();
+                }
+            }
+        }
+    }
+
+    fn end_idle(&self) {
+        let now = self.clock.get();
+        self.connections.end(|connection, app| {
+            let timeout = app?.config.timeouts.idle?;
+            let idle = TICK * now.wrapping_sub(connection.active.get());
+            (idle > timeout).then_some(Failure::Idle)
+        });
+    }
+
+    fn revoke(&self) {
+        let table = self.table();
+        if !table.has_rules() {
+            return;
+        }
+        let ended = self.connections.end(|connection, app| match table.access_now(app?, connection.client()) {
+            Access::Blocked(_) => Some(Failure::Revoked(Matched::BlockIp)),
+            Access::Allowed(_) | Access::NoRule => None,
+        });
+        if ended > 0 {
+            log::info!("{ended} open connections were ended by new access rules");
+        }
+    }
+}

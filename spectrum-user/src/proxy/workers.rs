@@ -1,0 +1,257 @@
+//! All traffic threads, and how they end.
+
+use std::{io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use super::{AppTable, worker::Worker};
+use crate::{
+    listen::{Acceptor, Admission, Budget},
+    telemetry::{EventLog, Metrics},
+};
+
+/// Where workers count and tell.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    pub metrics: Metrics,
+    pub events: EventLog,
+}
+
+/// The running traffic threads. Dropping it leaves them running; see [`Workers::drain`].
+#[derive(Debug)]
+pub struct Workers {
+    phase: watch::Sender<Phase>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    running: usize,
+    cut: usize,
+    died: bool,
+    budget: Budget,
+}
+
+/// What open connections came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections that were reset at the deadline.
+    pub cut: usize,
+    /// False if a worker ended by a bug.
+    pub orderly: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot raise the limit of open files")]
+    Files(#[source] io::Error),
+    #[error("the limit of {files} open files leaves none for traffic; raise it (ulimit -Hn, LimitNOFILE=)")]
+    TooFewFiles { files: u64 },
+    #[error("cannot start worker {worker}")]
+    Thread {
+        worker: usize,
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    /// No new connections; open ones may finish.
+    Draining,
+    /// Open ones are reset.
+    Cutting,
+}
+
+struct Ended {
+    worker: usize,
+    /// None: it panicked.
+    cut: Option<usize>,
+}
+
+impl Workers {
+    /// One thread per listening socket, in the calling thread's network namespace.
+    pub fn start(
+        listeners: Vec<TcpListener>,
+        table: &watch::Receiver<Arc<AppTable>>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, StartError> {
+        let budget = Budget::claim().map_err(StartError::Files)?;
+        if budget.connections == 0 {
+            let files = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(0, |l| l.1);
+            return Err(StartError::TooFewFiles { files });
+        }
+        Self::start_within(budget, listeners, table, telemetry)
+    }
+
+    pub(super) fn start_within(
+        budget: Budget,
+        listeners: Vec<TcpListener>,
+        table: &watch::Receiver<Arc<AppTable>>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, StartError> {
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let (ends, ended) = mpsc::unbounded_channel();
+        let admission = Admission::new(budget.connections);
+        let pipes = Admission::new(budget.pipes);
+        let running = listeners.len();
+        let cpus = cpus_for(running);
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let thread = Thread {
+                index,
+                listener,
+                admission: admission.clone(),
+                pipes: pipes.clone(),
+                table: table.clone(),
+                telemetry: telemetry.clone(),
+                phases: phases.clone(),
+                cpu: cpus.as_ref().and_then(|cpus| cpus.get(index)).copied(),
+            };
+            let ends = ends.clone();
+            let (started, start) = std::sync::mpsc::sync_channel(1);
+            thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    let ended = Report { ends, ended: Ended { worker: index, cut: None } };
+                    thread.run(&started, ended);
+                })
+                .and_then(|_| start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))))
+                .map_err(|source| StartError::Thread { worker: index, source })?;
+        }
+        Ok(Self { phase, ended, running, cut: 0, died: false, budget })
+    }
+
+    /// What the descriptors of this process allow.
+    pub const fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Ready when a worker has ended without being told to: a bug, after which its share of connections is not served.
+    pub async fn failed(&mut self) {
+        match self.ended.recv().await {
+            Some(ended) => self.note(&ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops accepting, lets connections finish, and resets what is left at the deadline. Cancel safe: `cut` or
+    /// another `drain` goes on from there.
+    pub async fn drain(&mut self, deadline: Duration) -> DrainReport {
+        self.phase.send_if_modified(|phase| {
+            let serving = *phase == Phase::Serving;
+            if serving {
+                *phase = Phase::Draining;
+            }
+            serving
+        });
+        if timeout(deadline, self.all_ended()).await.is_err() {
+            return self.cut().await;
+        }
+        self.report()
+    }
+
+    /// Resets every connection at once.
+    pub async fn cut(&mut self) -> DrainReport {
+        self.phase.send_replace(Phase::Cutting);
+        self.all_ended().await;
+        self.report()
+    }
+
+    async fn all_ended(&mut self) {
+        while self.running > 0 {
+            match self.ended.recv().await {
+                Some(ended) => self.note(&ended),
+                None => break,
+            }
+        }
+    }
+
+    fn note(&mut self, ended: &Ended) {
+        self.running = self.running.saturating_sub(1);
+        match ended.cut {
+            Some(cut) => self.cut += cut,
+            None => {
+                log::error!("worker {} has panicked", ended.worker);
+                self.died = true;
+            }
+        }
+    }
+
+    const fn report(&self) -> DrainReport {
+        DrainReport { cut: self.cut, orderly: !self.died }
+    }
+}
+
+/// What a traffic thread takes along.
+struct Thread {
+    index: usize,
+    listener: TcpListener,
+    admission: Admission,
+    pipes: Admission,
+    table: watch::Receiver<Arc<AppTable>>,
+    telemetry: Telemetry,
+    phases: watch::Receiver<Phase>,
+    cpu: Option<usize>,
+}
+
+impl Thread {
+    fn run(self, started: &std::sync::mpsc::SyncSender<io::Result<()>>, mut report: Report) {
+        if let Some(cpu) = self.cpu {
+            pin_to(cpu);
+        }
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        let cut = runtime.block_on(async move {
+            let acceptor = match Acceptor::new(self.listener, self.admission) {
+                Ok(acceptor) => acceptor,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return 0;
+                }
+            };
+            let _ = started.send(Ok(()));
+            let worker = Rc::new(Worker::new(self.index, self.table, self.telemetry, self.pipes));
+            worker.work(acceptor, self.phases).await
+        });
+        report.ended.cut = Some(cut);
+    }
+}
+
+/// Tells how a worker ended, also when it panicked.
+struct Report {
+    ends: mpsc::UnboundedSender<Ended>,
+    ended: Ended,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let _ = self.ends.send(Ended { ..self.ended });
+    }
+}
+
+/// A core for each worker where there are exactly as many: fewer workers than cores are left to the scheduler, which
+/// knows what else runs there.
+fn cpus_for(workers: usize) -> Option<Vec<usize>> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
+    (workers > 1 && cpus.len() == workers).then_some(cpus)
+}
+
+fn pin_to(cpu: usize) {
+    let mut set = CpuSet::new();
+    let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        log::warn!("a worker is not bound to core {cpu}: {error}");
+    }
+}

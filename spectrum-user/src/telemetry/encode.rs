@@ -1,0 +1,148 @@
+//! The proxy's metrics in Prometheus' words.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder},
+    metrics::MetricType,
+};
+
+use super::{AppMetrics, AppShard, Counter, DIAL_STATUSES, Metrics, histogram::BOUNDS};
+
+/// Sums the shards when it is asked.
+#[derive(Debug)]
+pub(super) struct ProxyCollector(pub(super) Metrics);
+
+type Read = fn(&AppShard) -> &Counter;
+
+const APP_COUNTERS: [(&str, &str, Read); 4] = [
+    ("spectrum_connections_opened", "Connections accepted and given to an application", |s| &s.opened),
+    ("spectrum_connections_closed", "Of those, connections that ended, however they did", |s| &s.closed),
+    ("spectrum_connections_denied", "Of those, connections that an access rule closed", |s| &s.denied),
+    ("spectrum_spliced_bytes", "Bytes of either direction that never were in this process's memory", |s| {
+        &s.spliced_bytes
+    }),
+];
+
+impl Collector for ProxyCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let apps = self.0.apps();
+        for (name, help, read) in APP_COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for app in &apps {
+                counter(&mut metric, &labels(app), app.sum(read))?;
+            }
+        }
+        active(&mut encoder, &apps)?;
+        bytes(&mut encoder, &apps)?;
+        dial_errors(&mut encoder, &apps)?;
+        dial_latency(&mut encoder, &apps)?;
+        self.node(&mut encoder)
+    }
+}
+
+impl ProxyCollector {
+    fn node(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut shed = encoder.encode_descriptor(
+            "spectrum_connections_shed",
+            "Clients turned away at accept: every place taken, or no descriptor or memory left",
+            None,
+            MetricType::Counter,
+        )?;
+        counter(&mut shed, &[("reason", "full")], self.0.node(|s| &s.shed_full))?;
+        counter(&mut shed, &[("reason", "exhausted")], self.0.node(|s| &s.shed_exhausted))?;
+        plain(
+            encoder,
+            "spectrum_connections_unclassified",
+            "Connections to an address and port of no application, reset",
+            self.0.node(|s| &s.unclassified),
+        )?;
+        plain(
+            encoder,
+            "spectrum_connection_panics",
+            "Connections that ended in a bug of this program",
+            self.0.node(|s| &s.panics),
+        )
+    }
+}
+
+fn active(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
+    let mut metric =
+        encoder.encode_descriptor("spectrum_connections_active", "Connections open now", None, MetricType::Gauge)?;
+    for app in apps {
+        metric.encode_family(&labels(app))?.encode_gauge(&app.active())?;
+    }
+    Ok(())
+}
+
+fn bytes(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "spectrum_bytes",
+        "Payload bytes read, by who sent them",
+        None,
+        MetricType::Counter,
+    )?;
+    for app in apps {
+        for (from, read) in [("client", (|s| &s.client_bytes) as Read), ("origin", |s| &s.origin_bytes)] {
+            let labels = [("app", &*app.id), ("hostname", &*app.hostname), ("from", from)];
+            counter(&mut metric, &labels, app.sum(read))?;
+        }
+    }
+    Ok(())
+}
+
+fn dial_errors(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "spectrum_dial_errors",
+        "Connections that no origin accepted, by status: 521 refused, 522 timed out, 523 unreachable, 524 local, 520 other",
+        None,
+        MetricType::Counter,
+    )?;
+    for app in apps {
+        for (i, status) in DIAL_STATUSES.iter().enumerate() {
+            let errors = app.shards.iter().filter_map(|s| s.dial_errors.get(i)).map(Counter::value).sum();
+            let status = status.to_string();
+            let labels = [("app", &*app.id), ("hostname", &*app.hostname), ("status", &*status)];
+            counter(&mut metric, &labels, errors)?;
+        }
+    }
+    Ok(())
+}
+
+fn dial_latency(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "spectrum_dial_seconds",
+        "From accept to an origin's answer",
+        None,
+        MetricType::Histogram,
+    )?;
+    for app in apps {
+        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds
+            .enumerate()
+            .map(|(i, bound)| {
+                (bound, app.shards.iter().filter_map(|s| s.dial_latency.buckets.get(i)).map(Counter::value).sum())
+            })
+            .collect();
+        let nanoseconds: u64 = app.shards.iter().map(|s| s.dial_latency.nanoseconds.value()).sum();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
+        metric.encode_family(&labels(app))?.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+fn labels(app: &AppMetrics) -> [(&'static str, &str); 2] {
+    [("app", &app.id), ("hostname", &app.hostname)]
+}
+
+fn counter(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    metric.encode_family(labels)?.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)
+}
+
+/// A counter without labels.
+pub(super) fn plain(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    metric.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)
+}

@@ -1,0 +1,234 @@
+//! Takes events from the workers and writes them on a thread of its own.
+//!
+//! A worker never waits here: the queue is bounded, and what does not fit is counted and dropped. While events keep
+//! coming the writer looks at the queue a few times a second, so that handing one over wakes nobody.
+
+use std::{
+    io::{self, Write as _},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    thread::{self, JoinHandle, Thread},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{Event, file::RotatedFile};
+use crate::model::EventSink;
+
+/// Events waiting for the writer.
+const QUEUE: usize = 16_384;
+/// Between two looks at the queue.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Lines waiting for one subscriber.
+const SUBSCRIBER_QUEUE: usize = 1024;
+
+/// Where workers put their events. Cheap to clone; the last [`EventLog::close`] or drop ends the writer.
+#[derive(Clone, Debug)]
+pub struct EventLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Vec<Event>>,
+    /// Whether anybody reads: a sink, or a subscriber.
+    wanted: AtomicBool,
+    closing: AtomicBool,
+    /// The writer sleeps until it is called.
+    asleep: AtomicBool,
+    dropped: AtomicU64,
+    written: AtomicU64,
+    subscribers: Mutex<Vec<mpsc::Sender<Arc<str>>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// To wake it without taking the lock above.
+    thread: std::sync::OnceLock<Thread>,
+    has_sink: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EventLogError {
+    #[error("cannot open the event log {path}")]
+    Open {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot start the thread that writes events")]
+    Thread(#[source] io::Error),
+}
+
+enum Sink {
+    Nowhere,
+    Stdout(io::Stdout),
+    File(RotatedFile),
+}
+
+impl EventLog {
+    /// Starts the writer. Without a sink events only go to subscribers.
+    pub fn start(sink: Option<&EventSink>) -> Result<Self, EventLogError> {
+        let out = match sink {
+            None => Sink::Nowhere,
+            Some(EventSink::Stdout) => Sink::Stdout(io::stdout()),
+            Some(EventSink::File(path)) => Sink::File(
+                RotatedFile::open(path)
+                    .map_err(|source| EventLogError::Open { path: path.display().to_string(), source })?,
+            ),
+        };
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wanted: AtomicBool::new(sink.is_some()),
+            closing: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            subscribers: Mutex::default(),
+            writer: Mutex::default(),
+            thread: std::sync::OnceLock::new(),
+            has_sink: sink.is_some(),
+        });
+        let writer = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("events".to_owned())
+            .spawn(move || writer.write_all(out))
+            .map_err(EventLogError::Thread)?;
+        let _ = shared.thread.set(thread.thread().clone());
+        *lock(&shared.writer) = Some(thread);
+        Ok(Self(shared))
+    }
+
+    /// Whether an event would be read by anybody: saves making it.
+    #[inline]
+    pub fn is_wanted(&self) -> bool {
+        self.0.wanted.load(Relaxed)
+    }
+
+    /// Hands an event over, or drops and counts it.
+    pub fn emit(&self, event: Event) {
+        if !self.is_wanted() {
+            return;
+        }
+        {
+            let mut queue = lock(&self.0.queue);
+            if queue.len() >= QUEUE {
+                self.0.dropped.fetch_add(1, Relaxed);
+                return;
+            }
+            queue.push(event);
+        }
+        if self.0.asleep.load(Acquire) {
+            self.0.wake();
+        }
+    }
+
+    /// Every line from now on. Lines that the receiver is too slow for are dropped.
+    pub fn subscribe(&self) -> mpsc::Receiver<Arc<str>> {
+        let (sender, receiver) = mpsc::channel(SUBSCRIBER_QUEUE);
+        lock(&self.0.subscribers).push(sender);
+        self.0.wanted.store(true, Relaxed);
+        receiver
+    }
+
+    /// Events that did not fit into the queue, or could not be written.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Relaxed)
+    }
+
+    pub fn written(&self) -> u64 {
+        self.0.written.load(Relaxed)
+    }
+
+    /// Writes what is queued and ends the writer.
+    pub fn close(&self) {
+        self.0.closing.store(true, Release);
+        self.0.wake();
+        let writer = lock(&self.0.writer).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            log::error!("the thread that writes events has panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn write_all(&self, mut sink: Sink) {
+        let mut bytes = Vec::new();
+        let mut batch = Vec::new();
+        loop {
+            let closing = self.closing.load(Acquire);
+            std::mem::swap(&mut *lock(&self.queue), &mut batch);
+            if batch.is_empty() {
+                if closing {
+                    return;
+                }
+                self.sleep();
+                continue;
+            }
+            self.write(&mut sink, &mut batch, &mut bytes);
+            if !closing {
+                thread::park_timeout(PAUSE);
+            }
+        }
+    }
+
+    fn write(&self, sink: &mut Sink, batch: &mut Vec<Event>, bytes: &mut Vec<u8>) {
+        let mut subscribers = lock(&self.subscribers);
+        let count = batch.len() as u64;
+        for event in batch.drain(..) {
+            let start = bytes.len();
+            event.write_line(bytes);
+            if let Some(line) = bytes.get(start..).and_then(|line| str::from_utf8(line).ok())
+                && !subscribers.is_empty()
+            {
+                let line: Arc<str> = line.trim_end().into();
+                subscribers.retain(|subscriber| {
+                    !matches!(subscriber.try_send(Arc::clone(&line)), Err(mpsc::error::TrySendError::Closed(_)))
+                });
+            }
+        }
+        self.wanted.store(self.has_sink || !subscribers.is_empty(), Relaxed);
+        drop(subscribers);
+        match sink.write(bytes) {
+            Ok(()) => self.written.fetch_add(count, Relaxed),
+            Err(error) => {
+                // Once per batch, so at most a few times a second; the events are gone, the traffic is not.
+                log::error!("{count} events could not be written: {error}");
+                self.dropped.fetch_add(count, Relaxed)
+            }
+        };
+        bytes.clear();
+        bytes.shrink_to(1 << 20);
+    }
+
+    /// Until somebody emits.
+    fn sleep(&self) {
+        self.asleep.store(true, Release);
+        // Whoever emitted before it could see `asleep` is seen here.
+        if lock(&self.queue).is_empty() && !self.closing.load(Acquire) {
+            thread::park();
+        }
+        self.asleep.store(false, Release);
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Stdout(stdout) => stdout.lock().write_all(bytes).and_then(|()| stdout.flush()),
+            Self::File(file) => file.write(bytes),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
