@@ -19,6 +19,7 @@ mod stats;
 mod usage;
 mod window;
 mod world;
+mod xdp;
 
 use std::fs;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use contestant::Contestant;
 use options::{Options, chosen};
+use report::Report;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -43,21 +45,24 @@ fn bench(options: &Options) -> Result<ExitCode> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of open files")?;
 
+    let xdp =
+        if options.measures.is_empty() || options.xdp { Some(xdp::run(options.rounds, options.quick)?) } else { None };
     let contestants =
-        chosen(Contestant::all(options.spectrum.as_deref()), &options.contestants, |c| c.name.to_owned())?;
+        chosen(Contestant::all(options.spectrum().as_deref()), &options.contestants, |c| c.name.to_owned())?;
     let measures = chosen(measure::all(), &options.measures, |measure| measure.name())?;
-    let results = rounds::run(options, &contestants, &measures)?;
-    let tables = report::markdown(&results);
+    let results = rounds::run(options, contestants, &measures)?;
+    let report = Report { results, xdp };
+    let tables = report.markdown();
     #[expect(clippy::print_stdout, reason = "the tables are what this program is for")]
     {
         print!("{tables}");
     }
     if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report::json(&results))?;
+        let json = serde_json::to_string_pretty(&report.json())?;
         fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
     }
     if let Some(path) = &options.markdown {
         fs::write(path, tables).with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use crate::window::Spans;
 #[derive(Debug, clap::Parser)]
 #[command(name = "spectrum-bench")]
 pub(crate) struct Options {
-    /// Program of Spectrum, built for release; without it only the peers are measured
+    /// Program of Spectrum, built for release; without it, and without `SPECTRUM_BIN`, only the
+    /// peers are measured
     #[arg(long, value_name = "PATH")]
-    pub(crate) spectrum: Option<PathBuf>,
+    spectrum: Option<PathBuf>,
     /// Times every contestant is measured; at least 5 for a figure that counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
@@ -26,6 +28,9 @@ pub(crate) struct Options {
     /// Only these contestants
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) contestants: Vec<String>,
+    /// The cost of the XDP program too, where only some measures are chosen
+    #[arg(long)]
+    pub(crate) xdp: bool,
     /// Also write everything, with every sample, as JSON
     #[arg(long, value_name = "PATH")]
     pub(crate) json: Option<PathBuf>,
@@ -35,6 +40,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Spectrum's program, if it is to be measured.
+    pub(crate) fn spectrum(&self) -> Option<PathBuf> {
+        self.spectrum.clone().or_else(|| env::var_os("SPECTRUM_BIN").map(PathBuf::from))
+    }
+
     pub(crate) fn spans(&self) -> Spans {
         let milliseconds =
             |warm_up, window| Spans { warm_up: Duration::from_millis(warm_up), window: Duration::from_millis(window) };

@@ -11,8 +11,33 @@ use crate::contestant::Contestant;
 use crate::measure::{Figure, MACHINE_CPU};
 use crate::rounds::{MeasureResults, Results};
 use crate::stats::{self, Ratio};
+use crate::xdp::{self, Cost};
 
-pub(crate) fn markdown(results: &Results) -> String {
+/// Everything that was measured.
+pub(crate) struct Report {
+    pub(crate) results: Results,
+    pub(crate) xdp: Option<Vec<Cost>>,
+}
+
+impl Report {
+    pub(crate) fn markdown(&self) -> String {
+        let mut out = markdown(&self.results);
+        if let Some(costs) = &self.xdp {
+            out.push_str(&xdp(costs));
+        }
+        out
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let mut value = json(&self.results);
+        if let (Some(object), Some(costs)) = (value.as_object_mut(), &self.xdp) {
+            object.insert("xdp".to_owned(), costs.iter().map(cost_json).collect());
+        }
+        value
+    }
+}
+
+fn markdown(results: &Results) -> String {
     let mut out = preamble(results);
     for measure in &results.measures {
         // Writing to a String cannot fail.
@@ -84,11 +109,10 @@ fn table(results: &Results, measure: &MeasureResults) -> Table {
 
 fn value(measure: &MeasureResults, contestant: &str, figure: &Figure) -> String {
     let values = compare::values(measure, contestant, figure.name);
-    let (Some(median), Some(iqr)) = (stats::median(&values), stats::iqr(&values)) else { return "-".to_owned() };
-    let mut text = format!("{} ± {}", short(median), short(iqr / 2.0));
+    let mut text = spread(&values);
     let direct = stats::median(&compare::values(measure, Contestant::DIRECT, figure.name));
-    if let (MACHINE_CPU, Some(direct)) = (figure.name, direct) {
-        let _ = write!(text, " (+{})", short(median - direct));
+    if let (MACHINE_CPU, Some(direct), Some(median)) = (figure.name, direct, stats::median(&values)) {
+        let _ = write!(text, " ({}{})", if median < direct { "" } else { "+" }, short(median - direct));
     }
     text
 }
@@ -136,7 +160,7 @@ fn short(value: f64) -> String {
     }
 }
 
-pub(crate) fn json(results: &Results) -> Value {
+fn json(results: &Results) -> Value {
     let measures: Vec<Value> = results.measures.iter().map(|measure| measure_json(results, measure)).collect();
     json!({
         "kernel": results.machine.kernel,
@@ -185,4 +209,53 @@ fn measure_json(results: &Results, measure: &MeasureResults) -> Value {
         }
     }
     json!({ "name": measure.name, "title": measure.title, "samples": takes, "ratios": ratios })
+}
+
+/// What the XDP program costs, beside an empty one.
+fn xdp(costs: &[Cost]) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header([
+        "packet",
+        "hot (ns)",
+        "over an empty program (ns)",
+        "cold (ns)",
+        "over an empty program (ns)",
+    ]);
+    for cost in costs {
+        let over = |of: &[f64], empty: &[f64]| {
+            let differences: Vec<f64> = of.iter().zip(empty).map(|(of, empty)| of - empty).collect();
+            spread(&differences)
+        };
+        table.add_row([
+            cost.title.to_owned(),
+            spread(&cost.hot),
+            over(&cost.hot, &cost.hot_empty),
+            spread(&cost.cold),
+            over(&cost.cold, &cost.cold_empty),
+        ]);
+    }
+    format!(
+        "\n### XDP cost per packet, {} block rules\n\nBy test run. Hot: one frame over and over. Cold: {} sources, one \
+         run each; the clock's own cost is in both programs' figures.\n\n{table}\n",
+        xdp::RULES,
+        xdp::SOURCES
+    )
+}
+
+fn cost_json(cost: &Cost) -> Value {
+    json!({
+        "packet": cost.title,
+        "hot_ns": cost.hot,
+        "hot_empty_ns": cost.hot_empty,
+        "cold_ns": cost.cold,
+        "cold_empty_ns": cost.cold_empty,
+    })
+}
+
+/// Median ± half the distance of the quartiles.
+fn spread(values: &[f64]) -> String {
+    match (stats::median(values), stats::iqr(values)) {
+        (Some(median), Some(iqr)) => format!("{} ± {}", short(median), short(iqr / 2.0)),
+        _ => "-".to_owned(),
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Take {
     pub(crate) disturbed: bool,
 }
 
-pub(crate) fn run(options: &Options, contestants: &[Contestant], measures: &[Box<dyn Measure>]) -> Result<Results> {
+pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[Box<dyn Measure>]) -> Result<Results> {
     let machine = machine::look()?;
     let world = World::new()?;
     let mut results = Results {
@@ -57,17 +57,26 @@ pub(crate) fn run(options: &Options, contestants: &[Contestant], measures: &[Box
         rounds: options.rounds,
         quick: options.quick,
         versions: BTreeMap::new(),
-        contestants: contestants.to_vec(),
+        contestants: Vec::new(),
         measures: Vec::new(),
         failures: Vec::new(),
     };
-    for contestant in contestants {
-        results.versions.insert(contestant.name, contestant.version()?);
-    }
     for measure in measures {
         results.measures.push(MeasureResults { name: measure.name(), title: measure.title(), takes: Vec::new() });
     }
     let origin = Origin::start(&world)?;
+    for contestant in contestants {
+        // What does not run or answer at all is said once, and does not hold up the others.
+        match contestant.version().and_then(|version| contestant.start(&world).map(|_| version)) {
+            Ok(version) => {
+                results.versions.insert(contestant.name, version);
+                results.contestants.push(contestant);
+            }
+            Err(error) => results.fail(format!("{error:#}")),
+        }
+    }
+    let contestants = results.contestants.clone();
+    let mut failures = Vec::new();
     for round in 0..options.rounds {
         for (measure, found) in measures.iter().zip(&mut results.measures) {
             eprintln!("round {} of {}: {}", round + 1, options.rounds, measure.title());
@@ -81,15 +90,21 @@ pub(crate) fn run(options: &Options, contestants: &[Contestant], measures: &[Box
                         found.takes.push(Take { round, contestant: contestant.name, sample, disturbed });
                     }
                     Err(error) => {
-                        let failure = format!("{}, {}: {error:#}", contestant.name, measure.name());
-                        eprintln!("  {failure}");
-                        results.failures.push(failure);
+                        failures.push(format!("{}, {}: {error:#}", contestant.name, measure.name()));
                     }
                 }
             }
         }
     }
+    failures.into_iter().for_each(|failure| results.fail(failure));
     Ok(results)
+}
+
+impl Results {
+    fn fail(&mut self, failure: String) {
+        eprintln!("{failure}");
+        self.failures.push(failure);
+    }
 }
 
 /// A sample, again if something disturbed it; true if something did to the last.

@@ -14,6 +14,8 @@ use crate::origin::Service;
 use crate::world::{ORIGIN_V4, PROXY_V4, PROXY_V6, World};
 
 const PROGRAM: &str = "haproxy";
+/// Two descriptors each: more than ever carry bytes at once here, and within the limit of open files.
+const PIPES: usize = 1000;
 
 pub(super) fn version() -> Result<String> {
     first_line(Path::new(PROGRAM), "-v")
@@ -35,7 +37,7 @@ fn text(splice: bool) -> String {
         "global
     nbthread {WORKERS}
     maxconn {CONNECTIONS}
-    maxpipes {CONNECTIONS}
+    maxpipes {PIPES}
 defaults
     mode tcp
     maxconn {CONNECTIONS}

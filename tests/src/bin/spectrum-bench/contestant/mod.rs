@@ -21,7 +21,7 @@ use process::Process;
 /// Threads or processes that each proxy may use for traffic.
 const WORKERS: usize = 2;
 /// Client connections that each proxy must be able to hold.
-const CONNECTIONS: usize = 9000;
+const CONNECTIONS: usize = 8000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Contestant {
