@@ -139,7 +139,9 @@ impl View {
     pub(super) fn attached(&self, attached: &[AttachedXdp]) {
         let degraded = attached
             .iter()
-            .filter_map(|attached| Some(format!("generic XDP on {}: {}", attached.interface, attached.degraded.as_ref()?)))
+            .filter_map(|attached| {
+                Some(format!("generic XDP on {}: {}", attached.interface, attached.degraded.as_ref()?))
+            })
             .collect();
         self.change(|progress| progress.degraded = degraded);
     }
@@ -282,7 +284,9 @@ impl RuleStatus {
         };
         let scope = match rule.scope {
             Scope::User => "user".to_owned(),
-            Scope::Zone(id) => desired.zones.iter().find(|zone| zone.id == id).map_or_else(|| id.to_string(), |zone| zone.name.clone()),
+            Scope::Zone(id) => {
+                desired.zones.iter().find(|zone| zone.id == id).map_or_else(|| id.to_string(), |zone| zone.name.clone())
+            }
         };
         Self {
             id: rule.id.to_string(),
