@@ -4,6 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     process::Command,
+    rc::Rc,
     time::Duration,
 };
 
@@ -13,7 +14,15 @@ use nix::{
 };
 
 use super::{Edge, eventually, listen, reads_reset};
-use crate::listen::Budget;
+use crate::{
+    listen::Budget,
+    proxy::{
+        ClientAddr,
+        connection::{Connection, Place},
+        serve::serve,
+        worker::Worker,
+    },
+};
 
 #[test]
 fn a_full_house_turns_clients_away_until_somebody_leaves() {
@@ -73,7 +82,8 @@ fn no_descriptors_left_turns_clients_away_without_spinning() {
     served.read_exact(&mut [0]).unwrap();
     let before = cpu_time();
     std::thread::park_timeout(Duration::from_millis(500));
-    assert!(cpu_time() - before < Duration::from_millis(100), "the accept loop spins: {:?}", cpu_time() - before);
+    let spent = cpu_time().checked_sub(before).unwrap();
+    assert!(spent < Duration::from_millis(100), "the accept loop spins: {spent:?}");
 
     setrlimit(Resource::RLIMIT_NOFILE, 4096, 4096).unwrap();
     let (mut client, mut server) = edge.pair(&origin);
@@ -108,6 +118,15 @@ fn bytes_that_nobody_reads_cost_one_buffer_or_one_pipe() {
     assert!(last > 20 << 20, "the kernel's buffers alone hold more than {last}");
     // 256 KiB each, and what the test itself and the allocator take.
     assert!(grown < (20 * 256 + 4096) << 10, "{grown} bytes for 20 connections");
+}
+
+#[test]
+fn a_connection_costs_less_than_two_kibibytes_of_ours() {
+    fn future_of<F>(_: impl FnOnce(Rc<Worker>, tokio::net::TcpStream, ClientAddr, Place) -> F) -> usize {
+        size_of::<F>()
+    }
+    let bytes = future_of(serve) + size_of::<Connection>();
+    assert!(bytes <= 2048, "{bytes}");
 }
 
 fn shed(edge: &Edge) -> (u64, u64) {

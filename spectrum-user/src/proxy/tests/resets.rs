@@ -23,9 +23,11 @@ fn of_an_idle_origin() {
     let (origin, address) = listen();
     let mut edge = Edge::before(address);
     let (mut client, server) = edge.pair(&origin);
+    // Only then the dial is over: before it, a reset is an origin that did not accept.
+    assert_eq!(edge.event()["Event"], "connect");
     reset(server);
     reads_reset(&mut client);
-    let end = edge.last_event();
+    let end = edge.event();
     assert_eq!((&end["Event"], &end["Status"]), (&"disconnect".into(), &444.into()), "{end}");
     assert_eq!(end["extensions"]["reason"], "origin_reset");
 }
@@ -141,7 +143,7 @@ fn fill(stream: &TcpStream) {
     }
 }
 
-/// A socket that has read the end gets EPIPE where another gets ECONNRESET (tcp_reset, net/ipv4/tcp_input.c).
+/// A socket that has read the end gets EPIPE where another gets ECONNRESET (`tcp_reset`, `net/ipv4/tcp_input.c`).
 fn sees_reset_or_broken_pipe(stream: &TcpStream) {
     let error = super::eventually(|| stream.take_error().unwrap());
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
