@@ -80,7 +80,7 @@ pub struct RuleValue {
     pub block: u32,
 }
 
-/// Value of `APPS` and `RULES`: which object a number stands for. All zero: a free number.
+/// Value of `APPS`, `RULES` and `ZONES`: which object a number stands for. All zero: a free number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct ObjectId {
@@ -98,7 +98,7 @@ pub struct Count {
 
 /// Index into `APP_COUNTERS`.
 pub const fn app_counter(app: u32, reason: crate::Reason) -> u32 {
-    app * SLOTS as u32 + reason.index()
+    app * SLOTS + reason.index()
 }
 
 /// Slot of `LISTENERS` for an IP protocol number.

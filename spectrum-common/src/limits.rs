@@ -5,7 +5,9 @@ pub const APPLICATIONS: usize = 2048;
 /// Steering entries: one application on one address takes 1 to 30 of them.
 pub const STEER: usize = 262_144;
 /// Access rules of one instance, over all scopes.
-pub const RULES: usize = 262_144;
+pub const RULES: usize = 65_536;
+/// Zones of one instance.
+pub const ZONES: usize = 1024;
 /// Distinct prefixes in each of the two rule tries.
 pub const RULE_PREFIXES: usize = 262_144;
 /// Listening sockets: one slot per transport, see `layout::listener_slot`.

@@ -19,6 +19,8 @@ pub const LISTENERS: &str = "LISTENERS";
 pub const APPS: &str = "APPS";
 /// Rule number to its id.
 pub const RULES: &str = "RULES";
+/// Zone number to its id.
+pub const ZONES: &str = "ZONES";
 /// Packets and bytes per reason.
 pub const COUNTERS: &str = "COUNTERS";
 /// Packets and bytes per application and reason.
@@ -31,14 +33,15 @@ pub const SAMPLER: &str = "SAMPLER";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 11] =
-    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
+pub const MAPS: [&str; 12] =
+    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, ZONES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
 
 /// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).
 pub const EXPLAIN: &str = "EXPLAIN";
 /// Read-only global of aya-log: highest level that is logged, 0 for none.
 pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
 const _: () = {
     let mut i = 0;
     while i < MAPS.len() {

@@ -30,6 +30,9 @@ pub enum Reason {
     ClosedPort = 10,
     /// As `ClosedPort` where the node says `closed_ports = "reset"`: passed, and the kernel answers with a reset.
     ClosedPortReset = 11,
+    /// Steered, but nobody listens (no daemon): `sk_lookup` refuses, and the kernel answers with a reset. Counted by the
+    /// steering program, in packets only.
+    NoListener = 12,
 }
 
 /// What XDP does with the packets of a reason.
@@ -40,10 +43,10 @@ pub enum Action {
 }
 
 /// Counter slots per application, with room for reasons to come without another layout.
-pub const SLOTS: usize = 32;
+pub const SLOTS: u32 = 32;
 
 impl Reason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NotIp,
         Self::Truncated,
         Self::Malformed,
@@ -56,6 +59,7 @@ impl Reason {
         Self::Blocked,
         Self::ClosedPort,
         Self::ClosedPortReset,
+        Self::NoListener,
     ];
 
     /// The name in metrics, events and `spectrum why`.
@@ -73,6 +77,7 @@ impl Reason {
             Self::Blocked => "blocked",
             Self::ClosedPort => "closed_port",
             Self::ClosedPortReset => "closed_port_reset",
+            Self::NoListener => "no_listener",
         }
     }
 
@@ -93,13 +98,14 @@ impl Reason {
             Self::ClosedPortReset => {
                 "a pool address without an application on that port; passed, and the kernel resets"
             }
+            Self::NoListener => "steered, but no daemon listens; refused, and the kernel resets",
         }
     }
 
     /// What XDP does with the packet: the only place where a reason becomes an action.
     pub const fn action(self) -> Action {
         match self {
-            Self::Blocked | Self::ClosedPort => Action::Drop,
+            Self::Blocked | Self::ClosedPort | Self::NoListener => Action::Drop,
             Self::NotIp
             | Self::Truncated
             | Self::Malformed
@@ -124,8 +130,9 @@ impl Reason {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
 const _: () = {
-    assert!(Reason::ALL.len() <= SLOTS);
+    assert!(Reason::ALL.len() <= SLOTS as usize);
     let mut i = 0;
     while i < Reason::ALL.len() {
         assert!(Reason::ALL[i] as usize == i, "ALL is in index order");

@@ -1,2 +1,64 @@
+//! The kernel side of Spectrum. Entry points only: each reads like a table of contents.
 #![no_std]
 #![no_main]
+
+mod access;
+mod count;
+mod maps;
+mod parse;
+mod steering;
+mod verdict;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{sk_lookup, xdp},
+    programs::{SkLookupContext, XdpContext},
+};
+use aya_log_ebpf::debug;
+use spectrum_common::reason::Action;
+
+use crate::{parse::Packet, verdict::Verdict};
+
+/// Decides what reaches the kernel. Whatever is not addressed to an application passes untouched (I3).
+#[xdp]
+fn spectrum_xdp(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::UNREAD;
+    let verdict = match parse::read(&ctx, &mut packet) {
+        Ok(()) => filter(&packet),
+        Err(reason) => Verdict::of(reason), // I4: fail open, counted.
+    };
+    count::verdict(&ctx, &packet, &verdict);
+    debug!(&ctx, "reason {} app {} rule {}", verdict.reason.index(), verdict.app, verdict.rule);
+    match verdict.reason.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+/// The stages of a readable packet, in order; the first that objects has the last word.
+#[inline(always)]
+fn filter(packet: &Packet) -> Verdict {
+    let owner = match steering::owner(packet) {
+        Ok(owner) => owner,
+        Err(reason) => return Verdict::of(reason),
+    };
+    access::check(packet, owner)
+}
+
+/// Leads a connection to an application's port to our listening socket, whatever port that is.
+#[sk_lookup]
+fn spectrum_steer(ctx: SkLookupContext) -> u32 {
+    steering::assign(&ctx)
+}
+
+/// Unreachable: the verifier refuses a program that could get here.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The helpers that the shield uses are for GPL programs only (kernel/bpf/verifier.c, `check_helper_call`).
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

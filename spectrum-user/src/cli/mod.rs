@@ -1,1 +1,124 @@
-//! cli
+//! The command line: one file per verb. Data goes to stdout, everything else to stderr.
+//!
+//! Exit codes: 0, 1 (refused or not ready), 2 (usage; clap's own).
+
+mod check;
+mod control;
+mod doctor;
+mod instance;
+mod load;
+mod output;
+mod quickstart;
+mod run;
+mod status;
+mod unload;
+mod why;
+
+use std::{net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{dataplane::diagnostics::KernelLog, model};
+pub use output::Output;
+
+/// DDoS protection, access rules and acceleration in front of any TCP port.
+#[derive(Debug, Parser)]
+#[command(name = "spectrum", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// How to write data.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground: load or adopt the programs, attach, serve.
+    ///
+    /// SIGTERM drains and stops, a second one stops at once; SIGHUP applies the edited file.
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// What the kernel programs themselves log.
+        #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+        kernel_log: KernelLog,
+    },
+    /// Look at a configuration without touching anything: every error at once.
+    Check(ConfigFile),
+    /// Load and attach the programs without a daemon: they filter until `unload`.
+    Load(ConfigFile),
+    /// Take programs, maps, pins and routes away.
+    Unload(InstanceName),
+    /// What is attached where, what is served, and what was counted.
+    Status {
+        #[command(flatten)]
+        instance: InstanceName,
+        /// Wait this long for the daemon to be ready.
+        #[arg(long, value_parser = duration, default_value = "0s", value_name = "DURATION")]
+        wait: Duration,
+    },
+    /// The verdict that a packet would get now, by the kernel program itself.
+    Why(Why),
+    /// What works here, what is degraded, and what to do about it.
+    Doctor,
+    /// A working example on this machine's loopback, until Ctrl-C.
+    Quickstart,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/spectrum/spectrum.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct InstanceName {
+    /// Which instance; without it, the only one that is there, else `default`.
+    #[arg(long, value_name = "NAME")]
+    instance: Option<model::Instance>,
+}
+
+#[derive(Debug, Args)]
+struct Why {
+    /// Where the packet comes from.
+    address: IpAddr,
+    /// Where it goes: EDGE:PORT, an IPv6 address in brackets. Without it: every application.
+    #[arg(long, value_name = "EDGE:PORT")]
+    to: Option<std::net::SocketAddr>,
+    /// A datagram instead of a SYN.
+    #[arg(long)]
+    udp: bool,
+    #[command(flatten)]
+    instance: InstanceName,
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::logging::init();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::refused(&error.into()),
+    };
+    let output = cli.output;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Run { file, kernel_log } => run::run(&file.config, kernel_log).await,
+            Command::Check(file) => check::check(&file.config, output).await,
+            Command::Load(file) => load::load(&file.config, output).await,
+            Command::Unload(instance) => unload::unload(instance.instance, output).await,
+            Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,
+            Command::Why(why) => why::why(&why, output).await,
+            Command::Doctor => doctor::doctor(output).await,
+            Command::Quickstart => quickstart::quickstart().await,
+        }
+    });
+    result.unwrap_or_else(|error| output::refused(&error))
+}
+
+/// `10s`, `500ms`, `2m`.
+fn duration(s: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(s)
+}

@@ -1,1 +1,108 @@
-//! config
+//! The configuration file: TOML text in, model values or every error with its place out.
+//!
+//! File shapes never leave here. Deliberately not here: the addresses that dynamic applications get (`state`), and
+//! anything that asks the kernel.
+
+mod application;
+mod check;
+mod diagnostic;
+mod edge;
+mod edge_ips;
+mod extensions;
+mod file;
+mod node;
+mod origins;
+mod reader;
+mod rule;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod text;
+mod zone;
+
+use std::{collections::HashSet, net::IpAddr, path::Path, sync::Arc};
+
+use toml::de::DeTable;
+
+pub use self::{
+    application::Declared,
+    diagnostic::{ConfigErrors, Diagnostic, Severity},
+};
+pub(crate) use self::{
+    check::host as check_host,
+    diagnostic::{Fault, Place},
+    reader::Report,
+};
+use self::{reader::Table, source::Source};
+use crate::model::{AccessRule, Edge, Node, Zone};
+
+/// A file that is right, as far as it can be told without asking the host.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node: Node,
+    pub edge: Edge,
+    /// At least one: a file without zones has the zone `default`.
+    pub zones: Vec<Zone>,
+    pub applications: Vec<Declared>,
+    pub rules: Vec<AccessRule>,
+    /// What was understood in another way than it was written.
+    pub notes: Vec<Diagnostic>,
+    pub(crate) pools: Vec<Place>,
+    pub(crate) source: Arc<Source>,
+}
+
+/// Reads and checks a file.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    parse(&file::read(path)?, &path.display().to_string())
+}
+
+/// As [`load`], and reports what does not fit this host's addresses together with the rest.
+pub fn load_on(path: &Path, host_addresses: &[IpAddr]) -> Result<Config, ConfigErrors> {
+    read(&file::read(path)?, &path.display().to_string(), Some(host_addresses))
+}
+
+/// Checks a text that errors call `name`.
+pub fn parse(text: &str, name: &str) -> Result<Config, ConfigErrors> {
+    read(text, name, None)
+}
+
+fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Config, ConfigErrors> {
+    let source = Arc::new(Source::new(name, text));
+    let (tree, broken) = DeTable::parse_recoverable(text);
+    if let Some(errors) = syntax(&source, &broken) {
+        // What a broken text means is a guess: nothing is said about its values.
+        return Err(errors);
+    }
+    let report = Report::new(&source);
+    let mut root = Table::root(tree.get_ref(), &report);
+    let node = node::read(&mut root);
+    let read_edge = edge::read(&mut root);
+    let zones = zone::read(&mut root);
+    let applications = application::read(&mut root, &zones);
+    let rules = rule::read(&mut root, &zones);
+    root.later("geo", "remove it: access rules are by address");
+    root.later("tls", "remove it: TLS passes through to the origin");
+    root.later("dns", "remove it, and publish the addresses that `spectrum status` shows");
+    root.finish();
+    let edge::ReadEdge { edge, pools } = read_edge;
+    check::file(&report, &edge, &applications);
+    if let Some(addresses) = host_addresses {
+        check::host(&report, &edge, &pools, &applications, addresses);
+    }
+    let notes = report.finish()?;
+    Ok(Config { node, edge, zones: zones.list, applications, rules, notes, pools, source })
+}
+
+fn syntax(source: &Source, broken: &[toml::de::Error]) -> Option<ConfigErrors> {
+    let report = Report::new(source);
+    let mut lines = HashSet::new();
+    for error in broken {
+        let place = Place { span: error.span().unwrap_or_default(), key: String::new() };
+        // The first of a line is the cause, the others are what the reader makes of it.
+        if lines.insert(report.line(&place)) {
+            report.error(&place, Fault::new(format!("not TOML: {}", error.message())));
+        }
+    }
+    report.finish().err()
+}

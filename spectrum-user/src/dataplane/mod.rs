@@ -1,1 +1,24 @@
-//! dataplane
+//! The kernel side as userspace sees it: what the maps should hold, what they hold, and how one becomes the other.
+//!
+//! Deliberately not here: connections, the API. Only `apply` writes configuration maps (I7).
+
+pub mod apply;
+pub mod attach;
+pub mod bpffs;
+pub mod diagnostics;
+pub mod diff;
+pub mod events;
+pub mod explain;
+pub mod image;
+pub mod instance;
+pub mod load;
+pub mod lock;
+pub mod maps;
+pub mod netlink;
+pub mod numbers;
+pub mod object;
+pub mod pins;
+pub mod probe;
+pub mod read;
+pub mod status;
+pub mod sys;

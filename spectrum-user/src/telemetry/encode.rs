@@ -118,7 +118,7 @@ fn dial_latency(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppM
         MetricType::Histogram,
     )?;
     for app in apps {
-        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .enumerate()
             .map(|(i, bound)| {
@@ -177,8 +177,8 @@ mod tests {
             format!("spectrum_connections_active{{{labels}}} 4"),
             format!("spectrum_bytes_total{{{labels},from=\"client\"}} 200"),
             format!("spectrum_dial_errors_total{{{labels},status=\"521\"}} 2"),
-            format!("spectrum_dial_seconds_bucket{{{labels},le=\"0.0025\"}} 2"),
-            format!("spectrum_dial_seconds_bucket{{{labels},le=\"+Inf\"}} 2"),
+            format!("spectrum_dial_seconds_bucket{{le=\"0.0025\",{labels}}} 2"),
+            format!("spectrum_dial_seconds_bucket{{le=\"+Inf\",{labels}}} 2"),
             "spectrum_connections_shed_total{reason=\"full\"} 2".to_owned(),
             "spectrum_connections_unclassified_total 0".to_owned(),
         ] {

@@ -4,6 +4,7 @@
 //! coming the writer looks at the queue a few times a second, so that handing one over wakes nobody.
 
 use std::{
+    fmt,
     io::{self, Write as _},
     sync::{
         Arc, Mutex, PoisonError,
@@ -142,9 +143,9 @@ impl EventLog {
         self.0.written.load(Relaxed)
     }
 
-    /// Adds the log's own counters to a registry.
+    /// Adds the log's own counters.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(EventLogCollector(self.clone())));
+        registry.register_collector(Box::new(self.clone()));
     }
 
     /// Writes what is queued and ends the writer.
@@ -155,6 +156,18 @@ impl EventLog {
         if writer.is_some_and(|writer| writer.join().is_err()) {
             log::error!("the thread that writes events has panicked");
         }
+    }
+}
+
+impl Collector for EventLog {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        plain(&mut encoder, "spectrum_events_written", "Connection events that were written", self.written())?;
+        plain(
+            &mut encoder,
+            "spectrum_events_dropped",
+            "Connection events that were lost: nothing waits for a slow writer",
+            self.dropped(),
+        )
     }
 }
 
@@ -232,26 +245,6 @@ impl Sink {
             Self::Stdout(stdout) => stdout.lock().write_all(bytes).and_then(|()| stdout.flush()),
             Self::File(file) => file.write(bytes),
         }
-    }
-}
-
-#[derive(Debug)]
-struct EventLogCollector(EventLog);
-
-impl Collector for EventLogCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        plain(
-            &mut encoder,
-            "spectrum_events_written",
-            "Connection events written or handed to a reader",
-            self.0.written(),
-        )?;
-        plain(
-            &mut encoder,
-            "spectrum_events_dropped",
-            "Connection events lost: they came faster than they could be written, or writing failed",
-            self.0.dropped(),
-        )
     }
 }
 

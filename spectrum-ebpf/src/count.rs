@@ -1,0 +1,94 @@
+//! Counters and sampled events: what makes every verdict explainable afterwards (I5).
+
+use aya_ebpf::{EbpfContext as _, helpers::bpf_ktime_get_ns, programs::XdpContext};
+use spectrum_common::{
+    Reason,
+    bucket::Rate,
+    layout::{Count, Event, NO_APP, app_counter},
+    limits,
+    reason::Action,
+};
+
+use crate::{
+    maps::{APP_COUNTERS, COUNTERS, EVENTS, EXPLAIN, SAMPLER},
+    parse::Packet,
+    verdict::Verdict,
+};
+
+const SAMPLE_RATE: Rate = Rate { burst: limits::EVENT_BURST, per_second: limits::EVENTS_PER_SECOND };
+
+/// Counts a verdict once, and makes an event of it where it is a drop that the sampler lets through.
+#[inline(always)]
+pub(crate) fn verdict(ctx: &XdpContext, packet: &Packet, verdict: &Verdict) {
+    let length = (ctx.data_end() - ctx.data()) as u64;
+    reason(verdict.reason, verdict.app, length);
+    if EXPLAIN.load() != 0 {
+        event(ctx, packet, verdict, length, 0);
+    } else if verdict.reason.action() == Action::Drop
+        && let Some(skipped) = sample()
+    {
+        event(ctx, packet, verdict, length, skipped);
+    }
+}
+
+/// Counts one packet under a reason, and under its application if it has one.
+#[inline(always)]
+pub(crate) fn reason(reason: Reason, app: u32, bytes: u64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason.index()) {
+        add(counter, bytes);
+    }
+    if app != NO_APP
+        && let Some(counter) = APP_COUNTERS.get_ptr_mut(app_counter(app, reason))
+    {
+        add(counter, bytes);
+    }
+}
+
+#[inline(always)]
+fn add(counter: *mut Count, bytes: u64) {
+    // SAFETY: the map returned it, and this CPU's slot has no other writer while the program runs.
+    let counter = unsafe { &mut *counter };
+    counter.packets += 1;
+    counter.bytes += bytes;
+}
+
+/// Whether this CPU may make an event now, and how many verdicts it had to leave out before.
+#[inline(always)]
+fn sample() -> Option<u64> {
+    let sampler = SAMPLER.get_ptr_mut(0)?;
+    // SAFETY: as in `add`.
+    let sampler = unsafe { &mut *sampler };
+    // SAFETY: the helper has no conditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    if !sampler.bucket.take(now_ns, SAMPLE_RATE) {
+        sampler.skipped += 1;
+        return None;
+    }
+    Some(core::mem::replace(&mut sampler.skipped, 0))
+}
+
+#[inline(always)]
+fn event(ctx: &XdpContext, packet: &Packet, verdict: &Verdict, length: u64, skipped: u64) {
+    // A full ring means that nobody reads: the counters still tell.
+    let Some(mut entry) = EVENTS.reserve(0) else { return };
+    // SAFETY: the kernel hands a valid context to the program, for as long as it runs.
+    let ifindex = unsafe { (*ctx.as_ptr().cast::<aya_ebpf::bindings::xdp_md>()).ingress_ifindex };
+    // SAFETY: the helper has no conditions.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    entry.write(Event {
+        time_ns,
+        skipped,
+        reason: verdict.reason.index(),
+        app: verdict.app,
+        rule: verdict.rule,
+        length: length as u32,
+        ifindex,
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        protocol: packet.protocol,
+        zero: [0; 7],
+    });
+    entry.submit(0);
+}

@@ -1,0 +1,64 @@
+//! Every map, with why it is there. Configuration maps are written by userspace alone (I7).
+
+use aya_ebpf::{
+    Global,
+    btf_maps::{Array, LpmTrie, PerCpuArray, RingBuf, SockMap},
+    macros::btf_map,
+};
+use spectrum_common::{
+    layout::{Count, Event, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
+    limits,
+    reason::SLOTS,
+};
+
+/// Who owns a destination. The longest prefix decides, and the port is its last part.
+#[btf_map]
+pub(crate) static STEER: LpmTrie<SteerKey, SteerValue, { limits::STEER }> = LpmTrie::new();
+
+/// What the access rules say about an IPv4 source. One longest match is the whole answer of a scope.
+#[btf_map]
+pub(crate) static RULES_V4: LpmTrie<RuleKeyV4, RuleValue, { limits::RULE_PREFIXES }> = LpmTrie::new();
+
+/// What the access rules say about an IPv6 source.
+#[btf_map]
+pub(crate) static RULES_V6: LpmTrie<RuleKeyV6, RuleValue, { limits::RULE_PREFIXES }> = LpmTrie::new();
+
+/// The listening socket of each transport; its reuseport group spreads connections over the workers.
+#[btf_map]
+pub(crate) static LISTENERS: SockMap<{ limits::LISTENERS }> = SockMap::new();
+
+/// Which application a number stands for. Not read here: for whoever reads the maps.
+#[btf_map]
+pub(crate) static APPS: Array<ObjectId, { limits::APPLICATIONS }> = Array::new();
+
+/// Which rule a number stands for. Not read here: for whoever reads the maps.
+#[btf_map]
+pub(crate) static RULES: Array<ObjectId, { limits::RULES }> = Array::new();
+
+/// Which zone a number stands for. Not read here: for whoever reads the maps.
+#[btf_map]
+pub(crate) static ZONES: Array<ObjectId, { limits::ZONES }> = Array::new();
+
+/// Packets and bytes per reason.
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<Count, { SLOTS as usize }> = PerCpuArray::new();
+
+/// Packets and bytes per application and reason.
+#[btf_map]
+pub(crate) static APP_COUNTERS: PerCpuArray<Count, { limits::APPLICATIONS * SLOTS as usize }> = PerCpuArray::new();
+
+/// Sampled verdicts.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { limits::EVENTS_BYTES }> = RingBuf::new();
+
+/// Keeps `EVENTS` quiet during a flood.
+#[btf_map]
+pub(crate) static SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
+
+/// Layout version and owner of this instance. Not read here: userspace refuses pins of another layout by it.
+#[btf_map]
+pub(crate) static META: Array<Meta, 1> = Array::new();
+
+/// 1: every verdict is an event. Set before loading, so that the verifier removes the branch it rules out.
+#[unsafe(no_mangle)]
+pub(crate) static EXPLAIN: Global<u8> = Global::new(0);

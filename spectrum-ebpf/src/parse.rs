@@ -1,0 +1,257 @@
+//! From bytes to what the stages ask about: addresses, ports, protocol.
+//!
+//! Deliberately not here: maps and decisions. What cannot be read is an `Err` with its reason, never an action.
+
+use aya_ebpf::programs::XdpContext;
+use network_types::{
+    eth::EthHdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+};
+use spectrum_common::{
+    Reason,
+    layout::{PROTOCOL_TCP, PROTOCOL_UDP},
+    limits, steer,
+};
+
+/// What the stages know of a packet.
+pub(crate) struct Packet {
+    /// IPv4 as `::ffff:a.b.c.d`.
+    pub(crate) source: [u8; 16],
+    /// IPv4 as `::ffff:a.b.c.d`.
+    pub(crate) destination: [u8; 16],
+    pub(crate) family: Family,
+    pub(crate) protocol: u8,
+    /// A fragment without ports: they are zero.
+    pub(crate) later_fragment: bool,
+    pub(crate) source_port: [u8; 2],
+    pub(crate) destination_port: [u8; 2],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Packet {
+    /// A packet of which nothing has been read.
+    pub(crate) const UNREAD: Self = Self {
+        source: [0; 16],
+        destination: [0; 16],
+        family: Family::V6,
+        protocol: 0,
+        later_fragment: false,
+        source_port: [0; 2],
+        destination_port: [0; 2],
+    };
+}
+
+/// Reads headers from the front of a packet; remembers how far it got.
+struct Cursor {
+    at: usize,
+    end: usize,
+}
+
+impl Cursor {
+    #[inline(always)]
+    fn new(ctx: &XdpContext) -> Self {
+        Self { at: ctx.data(), end: ctx.data_end() }
+    }
+
+    /// Borrows the header that starts here and moves past it.
+    #[inline(always)]
+    fn take<'a, T: Header>(&mut self) -> Result<&'a T, Reason> {
+        let next = self.at + size_of::<T>();
+        if next > self.end {
+            return Err(Reason::Truncated);
+        }
+        // SAFETY: `at..next` lies within the packet, as just checked, and `Header` is valid for any bytes at any address.
+        let header = unsafe { &*(self.at as *const T) };
+        self.at = next;
+        Ok(header)
+    }
+
+    /// Moves past `bytes` that nobody looks at.
+    #[inline(always)]
+    fn skip(&mut self, bytes: usize) -> Result<(), Reason> {
+        self.at += bytes;
+        if self.at > self.end {
+            return Err(Reason::Truncated);
+        }
+        Ok(())
+    }
+}
+
+/// A header that any bytes make up, at any address.
+///
+/// # Safety
+///
+/// Alignment is 1, and every bit pattern is a valid value.
+unsafe trait Header {}
+
+/// What stands behind a VLAN tag's ether type: its control bits, and the next ether type.
+#[repr(C)]
+struct VlanTag {
+    _control: [u8; 2],
+    ether_type: [u8; 2],
+}
+
+/// What every IPv6 extension header begins with (RFC 8200 4).
+#[repr(C)]
+struct Extension {
+    next: u8,
+    length: u8,
+}
+
+/// What follows in a fragment header (RFC 8200 4.5).
+#[repr(C)]
+struct FragmentRest {
+    offset: [u8; 2],
+    _identification: [u8; 4],
+}
+
+/// What TCP and UDP begin with, and all that the first fragment must have.
+#[repr(C)]
+struct Ports {
+    source: [u8; 2],
+    destination: [u8; 2],
+}
+
+/// Two MAC addresses and an ether type. network-types' own type has alignment 2 and names few ether types.
+#[repr(C)]
+struct Ethernet {
+    _addresses: [u8; 12],
+    ether_type: [u8; 2],
+}
+
+const _: () = assert!(size_of::<Ethernet>() == EthHdr::LEN);
+const _: () = assert!(align_of::<Ipv4Hdr>() == 1 && align_of::<Ipv6Hdr>() == 1);
+
+// SAFETY: arrays of bytes, alignment 1.
+unsafe impl Header for Ethernet {}
+// SAFETY: arrays of bytes, alignment 1.
+unsafe impl Header for VlanTag {}
+// SAFETY: bytes, alignment 1.
+unsafe impl Header for Extension {}
+// SAFETY: arrays of bytes, alignment 1.
+unsafe impl Header for FragmentRest {}
+// SAFETY: arrays of bytes, alignment 1.
+unsafe impl Header for Ports {}
+// SAFETY: bytes and arrays of bytes, alignment 1 as asserted above.
+unsafe impl Header for Ipv4Hdr {}
+// SAFETY: bytes and arrays of bytes, alignment 1 as asserted above.
+unsafe impl Header for Ipv6Hdr {}
+
+const ETHER_IPV4: [u8; 2] = 0x0800_u16.to_be_bytes();
+const ETHER_IPV6: [u8; 2] = 0x86dd_u16.to_be_bytes();
+const ETHER_VLAN: [u8; 2] = 0x8100_u16.to_be_bytes();
+const ETHER_QINQ: [u8; 2] = 0x88a8_u16.to_be_bytes();
+
+/// Reads the packet as far as its ports, into `packet`: the kernel's stack has no room for copies.
+#[inline(always)]
+pub(crate) fn read(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Reason> {
+    let mut cursor = Cursor::new(ctx);
+    match ether_type(&mut cursor)? {
+        ETHER_IPV4 => ipv4(&mut cursor, packet)?,
+        ETHER_IPV6 => ipv6(&mut cursor, packet)?,
+        _ => return Err(Reason::NotIp),
+    }
+    ports(&mut cursor, packet)
+}
+
+/// The ether type behind at most two VLAN tags; a third one is somebody else's protocol.
+#[inline(always)]
+fn ether_type(cursor: &mut Cursor) -> Result<[u8; 2], Reason> {
+    let mut ether_type = cursor.take::<Ethernet>()?.ether_type;
+    for _ in 0..limits::VLAN_TAGS {
+        if ether_type != ETHER_VLAN && ether_type != ETHER_QINQ {
+            break;
+        }
+        ether_type = cursor.take::<VlanTag>()?.ether_type;
+    }
+    Ok(ether_type)
+}
+
+#[inline(always)]
+fn ipv4(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
+    let header = cursor.take::<Ipv4Hdr>()?;
+    let length = usize::from(header.ihl());
+    if header.version() != 4 || length < Ipv4Hdr::LEN {
+        return Err(Reason::Malformed);
+    }
+    packet.source = steer::mapped(header.src_addr);
+    packet.destination = steer::mapped(header.dst_addr);
+    packet.family = Family::V4;
+    packet.protocol = header.proto;
+    packet.later_fragment = header.frag_offset() != 0;
+    cursor.skip(length - Ipv4Hdr::LEN)
+}
+
+#[inline(always)]
+fn ipv6(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
+    let header = cursor.take::<Ipv6Hdr>()?;
+    if header.version() != 6 {
+        return Err(Reason::Malformed);
+    }
+    packet.source = header.src_addr;
+    packet.destination = header.dst_addr;
+    packet.family = Family::V6;
+    (packet.protocol, packet.later_fragment) = extensions(cursor, header.next_hdr)?;
+    Ok(())
+}
+
+/// Follows the chain of extension headers to the protocol behind it.
+#[inline(always)]
+fn extensions(cursor: &mut Cursor, first: u8) -> Result<(u8, bool), Reason> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
+    const DESTINATION: u8 = 60;
+    const MOBILITY: u8 = 135;
+
+    let mut next = first;
+    for _ in 0..limits::IPV6_EXTENSIONS {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY => {
+                let extension = cursor.take::<Extension>()?;
+                cursor.skip(usize::from(extension.length) * 8 + 6)?;
+                next = extension.next;
+            }
+            AUTHENTICATION => {
+                // Its length counts 4-byte words, less two (RFC 4302 2.2).
+                let extension = cursor.take::<Extension>()?;
+                cursor.skip(usize::from(extension.length) * 4 + 6)?;
+                next = extension.next;
+            }
+            FRAGMENT => {
+                let extension = cursor.take::<Extension>()?;
+                let offset = u16::from_be_bytes(cursor.take::<FragmentRest>()?.offset) >> 3;
+                if offset != 0 {
+                    // What follows is the middle of something: the chain ends here.
+                    return Ok((extension.next, true));
+                }
+                next = extension.next;
+            }
+            protocol => return Ok((protocol, false)),
+        }
+    }
+    match next {
+        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | AUTHENTICATION | FRAGMENT => Err(Reason::TooManyHeaders),
+        protocol => Ok((protocol, false)),
+    }
+}
+
+/// Ends the reading: the ports, where there are some.
+#[inline(always)]
+fn ports(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
+    if packet.protocol != PROTOCOL_TCP && packet.protocol != PROTOCOL_UDP {
+        return Err(Reason::OtherProtocol);
+    }
+    if !packet.later_fragment {
+        let ports = cursor.take::<Ports>()?;
+        packet.source_port = ports.source;
+        packet.destination_port = ports.destination;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Which application owns (protocol, destination, port): asked by XDP about packets, by `sk_lookup` about sockets.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{bpf_sk_lookup, sk_action},
+    btf_maps::lpm_trie::Key,
+    programs::SkLookupContext,
+};
+use aya_log_ebpf::warn;
+use spectrum_common::{
+    Reason,
+    layout::{PROTOCOL_TCP, SteerKey, SteerValue, listener_slot, steer_flags},
+    steer,
+};
+
+use crate::{
+    count,
+    maps::{LISTENERS, STEER},
+    parse::Packet,
+};
+
+/// The application that a packet is for, or why there is none.
+#[inline(always)]
+pub(crate) fn owner(packet: &Packet) -> Result<&'static SteerValue, Reason> {
+    let bits = if packet.later_fragment { steer::ADDRESS_BITS } else { steer::PORT_BITS };
+    let key = steer::key(packet.protocol, packet.destination, packet.destination_port);
+    let owner = lookup(key, bits).ok_or(Reason::NotOurs)?;
+    if packet.later_fragment {
+        return Err(Reason::LaterFragment);
+    }
+    match owner.flags & steer_flags::CLOSED {
+        0 => Ok(owner),
+        steer_flags::CLOSED_RESET => Err(Reason::ClosedPortReset),
+        _ => Err(Reason::ClosedPort),
+    }
+}
+
+/// The verdict of `sk_lookup`: our listener, nobody's socket, or the kernel's ordinary lookup.
+#[inline(always)]
+pub(crate) fn assign(ctx: &SkLookupContext) -> u32 {
+    let local = Local::of(ctx);
+    let Some(owner) = lookup(local.key(), steer::PORT_BITS) else {
+        return sk_action::SK_PASS; // I3: not ours.
+    };
+    if owner.flags & steer_flags::CLOSED != 0 {
+        // A pool address answers for applications alone, never for another listener of the host.
+        return sk_action::SK_DROP;
+    }
+    let slot = if local.protocol == PROTOCOL_TCP { TCP_SLOT } else { UDP_SLOT };
+    match LISTENERS.redirect_sk_lookup(ctx, slot, 0) {
+        Ok(()) => sk_action::SK_PASS,
+        Err(error) => {
+            // I6: dropped, never given to another socket.
+            count::reason(Reason::NoListener, owner.app, 0);
+            warn!(ctx, "no listener for application {}: {}", owner.app, error);
+            sk_action::SK_DROP
+        }
+    }
+}
+
+const TCP_SLOT: u32 = match listener_slot(PROTOCOL_TCP) {
+    Some(slot) => slot,
+    None => panic!("TCP has a slot"),
+};
+const UDP_SLOT: u32 = match listener_slot(spectrum_common::layout::PROTOCOL_UDP) {
+    Some(slot) => slot,
+    None => panic!("UDP has a slot"),
+};
+
+/// What the peer asked for.
+struct Local {
+    protocol: u8,
+    address: [u8; 16],
+    port: [u8; 2],
+}
+
+impl Local {
+    #[inline(always)]
+    fn of(ctx: &SkLookupContext) -> Self {
+        const AF_INET: u32 = 2;
+        let ctx = ctx.as_ptr().cast::<bpf_sk_lookup>();
+        // Volatile: a compiler that computes a field's address before it branches on the family reads through a moved
+        // context pointer, which the verifier refuses.
+        macro_rules! field {
+            ($($path:tt)+) => {
+                // SAFETY: the kernel hands a valid context to the program, for as long as it runs.
+                unsafe { (&raw const (*ctx).$($path)+).read_volatile() }
+            };
+        }
+        let v4 = field!(local_ip4);
+        let v6 = [field!(local_ip6[0]), field!(local_ip6[1]), field!(local_ip6[2]), field!(local_ip6[3])];
+        let address = if field!(family) == AF_INET {
+            steer::mapped(v4.to_ne_bytes())
+        } else {
+            // SAFETY: arrays of the same 16 bytes, valid for any bits.
+            unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(v6) }
+        };
+        // `local_port` is in host order, unlike everything else in this context (include/uapi/linux/bpf.h).
+        let port = (field!(local_port) as u16).to_be_bytes();
+        Self { protocol: field!(protocol) as u8, address, port }
+    }
+
+    #[inline(always)]
+    fn key(&self) -> SteerKey {
+        steer::key(self.protocol, self.address, self.port)
+    }
+}
+
+#[inline(always)]
+fn lookup(key: SteerKey, bits: u32) -> Option<&'static SteerValue> {
+    STEER.get(&Key::new(bits, key))
+}

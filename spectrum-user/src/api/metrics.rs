@@ -1,0 +1,95 @@
+//! `/metrics` for Prometheus, `/livez` and `/readyz` for whoever restarts and balances.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::{MetricType, counter::ConstCounter},
+    registry::Registry,
+};
+
+use crate::{daemon::View, dataplane::status::ReasonCount};
+
+pub fn router(view: &Arc<View>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .with_state(view.clone())
+}
+
+async fn ready(State(view): State<Arc<View>>) -> (StatusCode, &'static str) {
+    if view.ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}
+
+async fn metrics(State(view): State<Arc<View>>) -> impl IntoResponse {
+    let mut registry = Registry::default();
+    view.metrics().register(&mut registry);
+    view.events().register(&mut registry);
+    registry.register_collector(Box::new(KernelCollector(view)));
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
+    }
+}
+
+/// The XDP program's counters, read when they are asked for.
+struct KernelCollector(Arc<View>);
+
+impl fmt::Debug for KernelCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KernelCollector")
+    }
+}
+
+type Read = fn(&ReasonCount) -> u64;
+const TOTALS: [(&str, &str, Read); 2] = [
+    ("spectrum_xdp_packets", "Packets that the kernel programs judged, by reason", |count| count.packets),
+    ("spectrum_xdp_bytes", "Bytes that the kernel programs judged, by reason", |count| count.bytes),
+];
+const PER_APPLICATION: [(&str, &str, Read); 2] = [
+    ("spectrum_app_xdp_packets", "Packets for an application that the kernel programs judged, by reason", |count| {
+        count.packets
+    }),
+    ("spectrum_app_xdp_bytes", "Bytes for an application that the kernel programs judged, by reason", |count| {
+        count.bytes
+    }),
+];
+
+impl Collector for KernelCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let totals = self.0.totals().map_err(|_| fmt::Error)?;
+        for (name, help, read) in TOTALS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for count in &totals {
+                let labels = [("reason", count.reason.as_str())];
+                ConstCounter::new(read(count)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let apps = self.0.app_totals();
+        for (name, help, read) in PER_APPLICATION {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (app, counts) in &apps {
+                let id = app.id.to_string();
+                for count in counts {
+                    let labels =
+                        [("app", id.as_str()), ("hostname", app.hostname.as_str()), ("reason", count.reason.as_str())];
+                    ConstCounter::new(read(count)).encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! `spectrum check`: everything short of attaching.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::output::{self, Output};
+use crate::{
+    config::{self, Diagnostic},
+    dataplane::{
+        image::{MapImage, image},
+        netlink::Netlink,
+    },
+    model::{Node, XdpMode},
+    state,
+};
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    ok: bool,
+    diagnostics: &'a [Diagnostic],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<Summary>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    applications: usize,
+    access_rules: usize,
+    pools: usize,
+    steering_entries: usize,
+}
+
+pub(super) async fn check(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
+    match checked(path).await {
+        Ok((notes, summary)) => {
+            match output {
+                Output::Json => output::json(&Checked { ok: true, diagnostics: &notes, summary: Some(summary) })?,
+                Output::Table => {
+                    for note in &notes {
+                        eprint!("{note}");
+                    }
+                    output::line(&format!(
+                        "{} is right: {} applications, {} access rules, {} pools, {} steering entries\n",
+                        path.display(),
+                        summary.applications,
+                        summary.access_rules,
+                        summary.pools,
+                        summary.steering_entries
+                    ));
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => match (output, output::config_errors(&error)) {
+            (Output::Json, Some(errors)) => {
+                output::json(&Checked { ok: false, diagnostics: errors.as_slice(), summary: None })?;
+                Ok(ExitCode::FAILURE)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// Interfaces of the file that this host does not have. The program goes onto all of them or none.
+async fn interfaces(node: &Node) -> anyhow::Result<()> {
+    let present = Netlink::open().context("open netlink")?.interfaces().await?;
+    let exists = |name: &String| present.iter().any(|interface| interface.name == *name);
+    let missing: Vec<&str> = node.interfaces.iter().filter(|name| !exists(name)).map(String::as_str).collect();
+    let existing: Vec<&str> = present.iter().map(|interface| interface.name.as_str()).collect();
+    anyhow::ensure!(
+        missing.is_empty() || node.xdp_mode == XdpMode::Off,
+        "node.interfaces: there is no `{}` on this host; there are {}",
+        missing.join("`, `"),
+        existing.join(", ")
+    );
+    Ok(())
+}
+
+async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
+    let addresses = state::host_addresses()?;
+    let config = config::load_on(path, &addresses)?;
+    let desired = state::desired(&config, &addresses)?;
+    interfaces(&config.node).await?;
+    let image = image(&desired, &MapImage::default())?;
+    let summary = Summary {
+        applications: desired.applications.len(),
+        access_rules: desired.rules.len(),
+        pools: desired.edge.pools.len(),
+        steering_entries: image.steer.len(),
+    };
+    Ok((config.notes, summary))
+}

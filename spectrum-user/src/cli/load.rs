@@ -1,0 +1,53 @@
+//! `spectrum load`: the shield without a daemon.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context as _;
+use spectrum_common::layout::Owner;
+
+use super::output::{self, Output};
+use crate::{
+    config,
+    daemon::require,
+    dataplane::{instance::KernelInstance, netlink::Netlink, status},
+    state,
+};
+
+pub(super) async fn load(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
+    let addresses = state::host_addresses()?;
+    let config = config::load_on(path, &addresses)?;
+    let desired = state::desired_kept(&config, &addresses)?;
+    require()?;
+    let netlink = Netlink::open().context("open netlink")?;
+    let node = &config.node;
+    let mut kernel = KernelInstance::open(&node.instance, Owner::Load, 0)?;
+    if let Err(error) = async {
+        kernel.reconcile(&desired, &netlink).await?;
+        kernel.attach(&node.interfaces, node.xdp_mode, &netlink).await
+    }
+    .await
+    {
+        // What an earlier load left keeps filtering; a first one that failed leaves nothing.
+        if !kernel.adopted() {
+            kernel.remove(&netlink).await?;
+        }
+        return Err(error.into());
+    }
+    for attached in kernel.attached() {
+        if let Some(why) = &attached.degraded {
+            eprintln!("note: generic XDP on {}: {why}", attached.interface);
+        }
+    }
+    let status = status::status(kernel.pins(), &netlink).await?;
+    match output {
+        Output::Json => output::json(&status)?,
+        Output::Table => output::line(&format!(
+            "instance `{}` is loaded: {} applications, revision {}; `spectrum unload --instance {}` takes it away\n",
+            node.instance,
+            desired.applications.len(),
+            status.map_or(0, |status| status.revision),
+            node.instance
+        )),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,157 @@
+//! `[[applications]]`: the product's application object, without what the node adds to it (its addresses).
+
+use std::net::IpAddr;
+
+use super::{
+    diagnostic::{Fault, Place},
+    edge_ips, extensions, origins,
+    reader::{Found, Table},
+    zone::{self, Zones},
+};
+use crate::model::{
+    AppId, Application, DirectOrigin, EdgeIps, PortRange, Protocol, SpliceMode, Timeouts, Transport, ZoneId,
+};
+
+/// An application of the file: everything but the addresses it gets.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub id: AppId,
+    pub zone: ZoneId,
+    /// In lower case.
+    pub hostname: String,
+    pub protocol: Protocol,
+    pub edge_ips: EdgeIps,
+    /// At least one, each with as many ports as `protocol` has.
+    pub origins: Vec<DirectOrigin>,
+    pub ip_firewall: bool,
+    pub timeouts: Timeouts,
+    pub splice: SpliceMode,
+    pub(crate) places: Places,
+}
+
+/// Where the parts stand that later checks speak about.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) id: Place,
+    pub(crate) protocol: Place,
+    pub(crate) edge_ips: Place,
+    /// One for each static address.
+    pub(crate) addresses: Vec<Place>,
+    /// One for each origin.
+    pub(crate) origins: Vec<Place>,
+}
+
+impl Declared {
+    /// The application, once it has its addresses.
+    pub(crate) fn at(&self, addresses: Vec<IpAddr>) -> Application {
+        Application {
+            id: self.id,
+            zone: self.zone,
+            hostname: self.hostname.clone(),
+            protocol: self.protocol.clone(),
+            edge_ips: self.edge_ips.clone(),
+            addresses,
+            origins: self.origins.clone(),
+            ip_firewall: self.ip_firewall,
+            timeouts: self.timeouts,
+            splice: self.splice,
+        }
+    }
+}
+
+pub(super) fn read(root: &mut Table<'_>, zones: &Zones) -> Vec<Declared> {
+    root.tables("applications", "an application").into_iter().filter_map(|table| read_one(table, zones)).collect()
+}
+
+fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
+    let header = table.place().clone();
+    let id = table.parsed("id", zone::id);
+    let protocol = table.require("protocol", "\"tcp/22\"", |table, key| table.parsed(key, protocol));
+    let dns = edge_ips::read_dns(&mut table);
+    let edge_ips = edge_ips::read(&mut table, dns.kind.as_ref());
+    let origins = origins::read(&mut table, protocol.as_ref());
+    let named = table.string("zone");
+    let ip_firewall = table.boolean("ip_firewall").is_some_and(|found| found.value);
+    let extensions = extensions::read(&mut table);
+    read_unbuilt(&mut table);
+    let zone = dns.name.as_ref().and_then(|hostname| zones.of(hostname, named.as_ref(), &table));
+    table.finish_with(|key| extensions::is_one(key).then(|| format!("it belongs into extensions = {{ {key} = … }}")));
+
+    let (protocol, hostname, edge_ips, origins) = (protocol?, dns.name?, edge_ips?, origins?);
+    let (origins, origin_places) = origins.into_iter().map(|found| (found.value, found.place)).unzip();
+    Some(Declared {
+        id: id.as_ref().map_or_else(|| derive(&hostname.value, &protocol.value), |found| found.value),
+        zone: zone?,
+        hostname: hostname.value,
+        protocol: protocol.value,
+        edge_ips: edge_ips.value,
+        origins,
+        ip_firewall,
+        timeouts: extensions.timeouts,
+        splice: extensions.splice,
+        places: Places {
+            id: id.map_or(header, |found| found.place),
+            protocol: protocol.place,
+            edge_ips: edge_ips.place,
+            addresses: edge_ips.addresses,
+            origins: origin_places,
+        },
+    })
+}
+
+/// An application that was given no id is known by its hostname and its ports, however they were written.
+fn derive(hostname: &str, protocol: &Protocol) -> AppId {
+    AppId::derive(&[hostname, &format!("{}/{}", protocol.transport, protocol.ports)])
+}
+
+fn protocol(value: &str) -> Result<Protocol, Fault> {
+    let protocol: Protocol = value.parse().map_err(|error| {
+        let fault = Fault::new(format!("{error}")).code(13002);
+        match value.to_ascii_lowercase().trim() {
+            tidy if tidy != value && tidy.parse::<Protocol>().is_ok() => fault.help(format!("write \"{tidy}\"")),
+            tidy => match tidy.parse::<u16>().map(PortRange::single) {
+                Ok(Ok(port)) => fault.help(format!("write \"tcp/{port}\"")),
+                _ => fault.help("write \"tcp/22\" or \"tcp/1000-2000\""),
+            },
+        }
+    })?;
+    if protocol.transport == Transport::Udp {
+        return Err(
+            Fault::later("an application over UDP", "write a tcp protocol, or remove the application").code(13002)
+        );
+    }
+    Ok(protocol)
+}
+
+/// Fields of the product that have one built value, or none.
+fn read_unbuilt(table: &mut Table<'_>) {
+    table.only(
+        "traffic_type",
+        "direct",
+        &["http", "https", "worker"],
+        "write \"direct\": bytes are relayed as they are",
+    );
+    table.only("tls", "off", &["flexible", "full", "strict"], "write \"off\": TLS passes through to the origin");
+    // Stored and echoed by the product's API; one node has no routes to choose between.
+    table.boolean("argo_smart_routing");
+    read_proxy_protocol(table);
+    table.later("virtual_network_id", "write the origin's address as this host reaches it");
+    table.later("origin_worker_id", "remove it");
+}
+
+/// The enum, or the older boolean and `spp`.
+fn read_proxy_protocol(table: &mut Table<'_>) {
+    let advice = "write \"off\"";
+    match table.value("proxy_protocol") {
+        Some((place, toml::de::DeValue::Boolean(on))) => {
+            table.boolean("proxy_protocol");
+            if *on {
+                table.report().error(&place, Fault::later("proxy_protocol = true (v1)", advice));
+            }
+        }
+        _ => table.only("proxy_protocol", "off", &["v1", "v2", "simple"], advice),
+    }
+    if let Some(Found { value: true, place }) = table.boolean("spp") {
+        table.report().error(&place, Fault::later("spp = true (Simple Proxy Protocol)", "remove it"));
+    }
+}

@@ -1,0 +1,155 @@
+//! `[node]`, `[api]`, `[metrics]`, `[events]`: what is particular to this machine.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    diagnostic::Fault,
+    reader::{Found, Table},
+    text,
+};
+use crate::model::{EventSink, Instance, Listen, Node, XdpMode};
+
+/// Reads the four tables. What could not be used is reported and stands in the result as its default.
+pub(super) fn read(root: &mut Table<'_>) -> Node {
+    let example = "{ interfaces = [\"eth0\"] }, or a table [node] with that key";
+    let table = root.require("node", example, |root, key| root.table(key, "[node]"));
+    let mut node = table.map_or_else(|| default(&Instance::default()), read_node);
+    if let Some(api) = root.table("api", "[api]")
+        && let Some(listen) = read_api(api)
+    {
+        node.api = listen;
+    }
+    node.metrics = root.table("metrics", "[metrics]").and_then(read_metrics);
+    node.events = root.table("events", "[events]").and_then(read_events);
+    node
+}
+
+fn default(instance: &Instance) -> Node {
+    Node {
+        interfaces: Vec::new(),
+        xdp_mode: XdpMode::default(),
+        instance: instance.clone(),
+        state_dir: state_dir(instance),
+        workers: 0,
+        api: vec![Listen::Unix(PathBuf::from(format!("/run/spectrum/{instance}.sock")))],
+        metrics: None,
+        events: None,
+        drain: Duration::from_secs(30),
+    }
+}
+
+/// Two instances on one host keep their state apart without being told to.
+fn state_dir(instance: &Instance) -> PathBuf {
+    let base = Path::new("/var/lib/spectrum");
+    if *instance == Instance::default() { base.to_owned() } else { base.join(instance.as_str()) }
+}
+
+fn read_node(mut table: Table<'_>) -> Node {
+    let instance = table.parsed("instance", instance).map(|found| found.value).unwrap_or_default();
+    let mut node = default(&instance);
+    let modes = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic, XdpMode::Off].map(|mode| (mode.as_str(), mode));
+    let readable = !table.has("xdp_mode");
+    let mode = table.choice("xdp_mode", &modes);
+    node.xdp_mode = mode.as_ref().map(|found| found.value).unwrap_or_default();
+    let shielded = node.xdp_mode != XdpMode::Off;
+    if let Some(found) = table.list("interfaces", shielded.then(no_interface), text::interface) {
+        node.interfaces = distinct(&table, found.value);
+    } else if !table.has("interfaces") && shielded && (readable || mode.is_some()) {
+        table.missing("interfaces", "[\"eth0\"], or xdp_mode = \"off\" to run without the shield");
+    }
+    if let Some(found) = table.parsed("state_dir", text::absolute_path) {
+        node.state_dir = found.value;
+    }
+    if let Some(found) = table.integer("workers", &(0..MOST_WORKERS + 1)) {
+        node.workers = usize::try_from(found.value).unwrap_or_default();
+    }
+    if let Some(found) = table.parsed("drain", |value| text::duration(value, LONGEST_DRAIN)) {
+        node.drain = found.value;
+    }
+    table.only("udp_fragments", "drop", &["pass"], "fragments of UDP come with UDP applications");
+    table.later("existing_connections", "remove it");
+    table.finish();
+    node
+}
+
+fn instance(value: &str) -> Result<Instance, Fault> {
+    value.parse().map_err(|_| {
+        Fault::new(format!("`{value}` cannot name an instance")).help("write 1 to 32 letters, digits, `-` or `_`")
+    })
+}
+
+fn no_interface() -> Fault {
+    Fault::new("XDP has no interface to be attached to")
+        .help("write interfaces = [\"eth0\"], or xdp_mode = \"off\" to run without the shield")
+}
+
+fn distinct(table: &Table<'_>, found: Vec<Found<String>>) -> Vec<String> {
+    let mut names = Vec::new();
+    for Found { value, place } in found {
+        if names.contains(&value) {
+            table.report().error(&place, Fault::new(format!("`{value}` is listed twice")).help("remove one"));
+        } else {
+            names.push(value);
+        }
+    }
+    names
+}
+
+fn read_api(mut table: Table<'_>) -> Option<Vec<Listen>> {
+    let empty = Fault::new("`spectrum status` and the other commands need a control socket")
+        .help("write listen = [\"unix:/run/spectrum/default.sock\"], or remove the key");
+    let listen = table.list("listen", Some(empty), listen);
+    table.later("token_file", "the API listens on its unix socket only, where file permissions decide");
+    table.finish();
+    Some(listen?.value.into_iter().map(|found| found.value).collect())
+}
+
+fn listen(value: &str) -> Result<Listen, Fault> {
+    if let Some(path) = value.strip_prefix("unix:") {
+        let path = text::absolute_path(path)?;
+        if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+            let fault = Fault::new(format!("the path of a unix socket has at most {LONGEST_SOCKET_PATH} bytes"));
+            return Err(fault.help("write a shorter one"));
+        }
+        return Ok(Listen::Unix(path));
+    }
+    if value.parse::<SocketAddr>().is_ok() {
+        return Err(Fault::later("the API over TCP", "write \"unix:/run/spectrum/default.sock\""));
+    }
+    let fault = Fault::new(format!("`{value}` is nothing to listen on"));
+    Err(fault.help("write \"unix:\" and an absolute path: \"unix:/run/spectrum/default.sock\""))
+}
+
+fn read_metrics(mut table: Table<'_>) -> Option<SocketAddr> {
+    let listen = table.require("listen", "\"127.0.0.1:9464\"", |table, key| {
+        table.parsed(key, |value| match value.parse::<SocketAddr>() {
+            Ok(listen) if listen.port() != 0 => Ok(listen),
+            _ => Err(Fault::new(format!("`{value}` is not an address and a port"))
+                .help("write \"127.0.0.1:9464\" or \"[::1]:9464\"")),
+        })
+    });
+    table.finish();
+    listen.map(|found| found.value)
+}
+
+fn read_events(mut table: Table<'_>) -> Option<EventSink> {
+    let file = table.require("file", "\"stdout\", or an absolute path", |table, key| {
+        table.parsed(key, |value| match value {
+            "stdout" => Ok(EventSink::Stdout),
+            path => text::absolute_path(path)
+                .map(EventSink::File)
+                .map_err(|fault| fault.help("write \"stdout\" or a path from `/` on")),
+        })
+    });
+    table.finish();
+    file.map(|found| found.value)
+}
+
+const MOST_WORKERS: u64 = 1024;
+const LONGEST_DRAIN: Duration = Duration::from_hours(24);
+/// `sun_path` has 108 bytes, the last of them zero (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;

@@ -1,0 +1,182 @@
+//! `[[access_rules]]`: the product's IP access rule object.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use spectrum_common::limits;
+
+use super::{
+    diagnostic::{Fault, Place},
+    edge,
+    reader::{Found, Table},
+    text,
+    zone::{self, Zones},
+};
+use crate::model::{AccessRule, RuleId, RuleMode, Scope};
+
+/// Those targets of the product that are prefixes of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Ip,
+    Ip6,
+    IpRange,
+    Asn,
+    Country,
+}
+
+pub(super) fn read(root: &mut Table<'_>, zones: &Zones) -> Vec<AccessRule> {
+    let tables = root.tables("access_rules", "an access rule");
+    let count = tables.len();
+    let mut rules = Vec::with_capacity(count);
+    // What makes a rule unique, as the id that it has or would have; and the ids that were given.
+    let mut first: HashMap<RuleId, Place> = HashMap::with_capacity(count);
+    let mut ids: HashSet<RuleId> = HashSet::with_capacity(count);
+    for (index, table) in tables.into_iter().enumerate() {
+        let header = table.place().clone();
+        if index == limits::RULES {
+            let fault = Fault::new(format!("{count} access rules, and room for {}", limits::RULES));
+            root.report().error(&header, fault.help("join neighbouring addresses into an ip_range"));
+        }
+        let Some((rule, unique, place)) = read_one(table, zones) else { continue };
+        if let Some(other) = first.get(&unique) {
+            let line = root.report().line(other);
+            let fault = Fault::new(format!("the access rule of line {line} has the same target, value and scope"));
+            root.report().error(&place, fault.code(10009).help("remove one of the two"));
+            continue;
+        }
+        if !ids.insert(rule.id) {
+            let fault = Fault::new(format!("the id {} is that of another access rule", rule.id));
+            root.report().error(&header, fault.help("give each its own `id`, or none"));
+            continue;
+        }
+        first.insert(unique, place);
+        rules.push(rule);
+    }
+    rules
+}
+
+fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<(AccessRule, RuleId, Place)> {
+    let id = table.parsed("id", zone::id);
+    let mode = table.require("mode", "\"block\" or \"whitelist\"", read_mode);
+    let matched = table
+        .require("configuration", "{ target = \"ip\", value = \"192.0.2.1\" }", |table, key| {
+            table.table(key, "configuration")
+        })
+        .and_then(read_configuration);
+    let notes = table.string("notes").map(|found| found.value.to_owned()).unwrap_or_default();
+    let scope = match table.string("zone") {
+        None => Some(Scope::User),
+        Some(Found { value, place }) => match zones.named(value) {
+            Ok(zone) => Some(Scope::Zone(zone.id)),
+            Err(fault) => {
+                if let Some(fault) = fault {
+                    table.report().error(&place, fault);
+                }
+                None
+            }
+        },
+    };
+    table.later("expires_on", "remove it, and remove the rule when its time has come");
+    if let Some(Found { value: true, place }) = table.boolean("simulate") {
+        table.report().error(&place, Fault::later("simulate = true", "remove it"));
+    }
+    table.finish();
+    let ((target, Found { value: prefix, place }), scope) = (matched?, scope?);
+    let unique = derive(scope, target, prefix);
+    let id = id.map_or(unique, |found| found.value);
+    Some((AccessRule { id, scope, mode: mode?.value, prefix, notes }, unique, place))
+}
+
+fn read_mode(table: &mut Table<'_>, key: &'static str) -> Option<Found<RuleMode>> {
+    if let Some((place, value)) = table.value(key)
+        && value.as_str() == Some("allow")
+    {
+        table.string(key);
+        let fault = Fault::new("`allow` is not a value of `mode`");
+        table.report().error(&place, fault.help("write \"whitelist\", which is what the product's API calls it"));
+        return None;
+    }
+    table.choice(
+        key,
+        &[
+            ("block", RuleMode::Block),
+            ("whitelist", RuleMode::Allow),
+            ("challenge", RuleMode::Challenge),
+            ("js_challenge", RuleMode::Challenge),
+            ("managed_challenge", RuleMode::Challenge),
+        ],
+    )
+}
+
+fn read_configuration(mut table: Table<'_>) -> Option<(Target, Found<IpNet>)> {
+    let target = table.require("target", "\"ip\", \"ip6\" or \"ip_range\"", |table, key| {
+        table.choice(
+            key,
+            &[
+                ("ip", Target::Ip),
+                ("ip6", Target::Ip6),
+                ("ip_range", Target::IpRange),
+                ("asn", Target::Asn),
+                ("country", Target::Country),
+            ],
+        )
+    });
+    if let Some(Found { value: Target::Asn | Target::Country, place }) = &target {
+        let advice = "write the addresses as rules with the target ip_range";
+        table.report().error(place, Fault::later("an access rule by network or country", advice));
+    }
+    let value = table.require("value", "\"192.0.2.1\"", |table, key| match target.as_ref().map(|found| found.value) {
+        Some(target @ (Target::Ip | Target::Ip6)) => table.parsed(key, |value| single(value, target)),
+        Some(Target::IpRange) => {
+            let written = table.parsed(key, edge::prefix)?;
+            let prefix = written.value.trunc();
+            if prefix != written.value {
+                let fault = Fault::new(format!("{} is taken as {prefix}", written.value));
+                table.report().note(&written.place, fault.help(format!("write {prefix}")));
+            }
+            Some(Found { value: prefix, place: written.place })
+        }
+        // Reported already.
+        Some(Target::Asn | Target::Country) | None => {
+            table.string(key);
+            None
+        }
+    });
+    table.finish();
+    let target = match (target?.value, value.as_ref()?.value) {
+        // `ip` may hold an IPv6 address too (the product's parameters page): the same rule as `ip6`.
+        (Target::Ip, IpNet::V6(_)) => Target::Ip6,
+        (target, _) => target,
+    };
+    Some((target, value?))
+}
+
+fn single(value: &str, target: Target) -> Result<IpNet, Fault> {
+    if value.contains('/')
+        && let Ok(prefix) = value.parse::<IpNet>()
+    {
+        return Err(Fault::new(format!("`{prefix}` is a range")).help("write target = \"ip_range\""));
+    }
+    match text::address(value)? {
+        address @ IpAddr::V4(_) if target == Target::Ip6 => {
+            Err(Fault::new(format!("{address} is an IPv4 address")).help("write target = \"ip\""))
+        }
+        address => Ok(IpNet::from(address)),
+    }
+}
+
+/// A rule is known by what makes it unique: scope, target and value.
+fn derive(scope: Scope, target: Target, prefix: IpNet) -> RuleId {
+    let scope = match scope {
+        Scope::User => "user".to_owned(),
+        Scope::Zone(zone) => zone.to_string(),
+    };
+    match target {
+        Target::Ip => RuleId::derive(&[&scope, "ip", &prefix.addr().to_string()]),
+        Target::Ip6 => RuleId::derive(&[&scope, "ip6", &prefix.addr().to_string()]),
+        Target::IpRange | Target::Asn | Target::Country => RuleId::derive(&[&scope, "ip_range", &prefix.to_string()]),
+    }
+}

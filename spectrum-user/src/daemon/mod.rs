@@ -1,0 +1,123 @@
+//! The daemon: what starts in which order, what it listens to while it runs, and how it ends.
+//!
+//! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
+
+mod quickstart;
+mod reload;
+mod samples;
+mod servers;
+mod signals;
+mod start;
+mod view;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use sd_notify::NotifyState;
+use tokio::time::Instant;
+
+pub use self::{
+    quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
+    start::Running,
+    view::{AppStatus, DaemonStatus, RuleStatus, View},
+};
+use self::{
+    signals::{Signal, Signals},
+    start::start,
+};
+use crate::{
+    config::{self, Config},
+    dataplane::{diagnostics::KernelLog, probe},
+    state,
+};
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    /// A text of the program's own.
+    Text {
+        text: &'static str,
+        name: &'static str,
+    },
+}
+
+impl Source {
+    fn read(&self) -> anyhow::Result<Config> {
+        let config = match self {
+            Self::File(path) => config::load_on(path, &state::host_addresses()?)?,
+            Self::Text { text, name } => config::parse(text, name)?,
+        };
+        for note in &config.notes {
+            log::info!("{}", note.to_string().trim_end());
+        }
+        Ok(config)
+    }
+}
+
+/// Serves until a signal ends it.
+pub async fn run(source: Source, kernel_log: KernelLog) -> anyhow::Result<()> {
+    run_with(source, kernel_log, |_| ()).await
+}
+
+/// As [`run`]; `ready` is called once everything serves.
+pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(&Running)) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("listen to signals")?;
+    let mut running = start(source, kernel_log).await?;
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    ready(&running);
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => running.reload().await,
+                Signal::Stop => break,
+            },
+            sample = running.samples.next() => samples::tell(sample, &running.view),
+            () = running.diagnostics.pass_on() => {}
+            () = running.workers.failed() => {
+                log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
+                running.failed = true;
+                break;
+            }
+        }
+    }
+    stop(running, signals).await
+}
+
+/// Drains, then takes away what `run` brought.
+async fn stop(mut running: Running, mut signals: Signals) -> anyhow::Result<()> {
+    running.view.set_ready(false);
+    let deadline = running.drain;
+    notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    log::info!(
+        "stopping: open connections have {} to finish; a second signal ends them at once",
+        humantime::format_duration(deadline)
+    );
+    let started = Instant::now();
+    let report = tokio::select! {
+        report = running.workers.drain(deadline) => report,
+        () = signals.stop() => running.workers.cut().await,
+    };
+    log::info!("drained in {:.1} s, {} connections cut", started.elapsed().as_secs_f64(), report.cut);
+    let failed = running.failed || !report.orderly;
+    running.end().await?;
+    if failed { Err(anyhow!("a worker ended by a bug of this program; see the log above")) } else { Ok(()) }
+}
+
+/// Refuses to start where something is missing, in words that name it.
+pub fn require() -> anyhow::Result<()> {
+    probe::required().map_err(|missing| {
+        let lines: Vec<String> = missing
+            .into_iter()
+            .map(|finding| format!("{}: {}; {}", finding.what, finding.detail, finding.advice.unwrap_or_default()))
+            .collect();
+        anyhow!("{}", lines.join("\n       "))
+    })
+}
+
+/// Tells the service manager, if there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::warn!("the service manager was not told: {error}");
+    }
+}

@@ -1,0 +1,83 @@
+//! SIGHUP: an edited file becomes the state that is served, or nothing changes.
+
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+
+use super::{
+    Running, notify,
+    start::{desired, report_foreign},
+};
+use crate::{model::Node, proxy::AppTable};
+
+impl Running {
+    /// Applies the edited file. What cannot be applied leaves everything as it was, and says so.
+    pub(super) async fn reload(&mut self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => log::warn!("the service manager was not told when: {error}"),
+        }
+        match self.try_reload().await {
+            Ok(changes) => {
+                log::info!("reloaded: {changes}");
+                self.view.problem(None);
+            }
+            Err(error) => {
+                log::error!("not reloaded, everything stays as it was: {error:#}");
+                self.view.problem(Some(format!("{error:#}")));
+            }
+        }
+        notify(&[NotifyState::Ready]);
+    }
+
+    async fn try_reload(&mut self) -> anyhow::Result<String> {
+        let config = self.source.read()?;
+        fixed(&self.node, &config.node)?;
+        let desired = desired(&config)?;
+        let previous = self.table.borrow().clone();
+        let table = AppTable::new(&desired, Some(&previous), &self.telemetry.metrics);
+        // The table first: what the kernel steers from now on must be known here.
+        self.table.send_replace(Arc::new(table));
+        let report = match self.kernel.reconcile(&desired, &self.netlink).await {
+            Ok(report) => report,
+            Err(error) => {
+                self.table.send_replace(previous);
+                let before = self.view.desired();
+                if let Err(again) = self.kernel.reconcile(&before, &self.netlink).await {
+                    log::error!("the state before could not be restored: {:#}", anyhow::Error::new(again));
+                }
+                return Err(error.into());
+            }
+        };
+        report_foreign(&report);
+        if (&config.node.interfaces, config.node.xdp_mode) != (&self.node.interfaces, self.node.xdp_mode) {
+            self.kernel.attach(&config.node.interfaces, config.node.xdp_mode, &self.netlink).await?;
+            self.view.attached(self.kernel.attached());
+        }
+        self.drain = config.node.drain;
+        self.node = config.node;
+        self.telemetry.metrics.prune();
+        let applications = desired.applications.len();
+        self.view.applied(Arc::new(desired), report.revision);
+        Ok(format!("revision {}, {} writes to the kernel, {applications} applications", report.revision, report.writes))
+    }
+}
+
+/// Refuses changes that only a restart can make.
+fn fixed(before: &Node, after: &Node) -> anyhow::Result<()> {
+    let changed = [
+        ("node.instance", before.instance != after.instance),
+        ("node.workers", before.workers != after.workers),
+        ("node.state_dir", before.state_dir != after.state_dir),
+        ("api.listen", before.api != after.api),
+        ("metrics.listen", before.metrics != after.metrics),
+        ("events.file", before.events != after.events),
+    ];
+    let names: Vec<&str> = changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect();
+    anyhow::ensure!(
+        names.is_empty(),
+        "{} cannot change while the daemon runs: restart it, or change it back",
+        names.join(", ")
+    );
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The control socket and the metrics listener.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::View;
+use crate::{
+    api,
+    model::{Listen, Node},
+};
+
+/// Running servers.
+pub(super) struct Servers {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    sockets: Vec<PathBuf>,
+}
+
+impl Servers {
+    pub(super) async fn start(node: &Node, view: &Arc<View>) -> anyhow::Result<Self> {
+        let (stop, _) = watch::channel(false);
+        let mut servers = Self { stop, tasks: Vec::new(), sockets: Vec::new() };
+        for listen in &node.api {
+            // Over TCP it would need a token; the configuration refuses that until it is built.
+            if let Listen::Unix(path) = listen {
+                servers.control(path, view).with_context(|| format!("listen on {}", path.display()))?;
+            }
+        }
+        if let Some(address) = node.metrics {
+            let listener =
+                TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
+            servers.serve(listener, api::metrics_router(view));
+        }
+        Ok(servers)
+    }
+
+    fn control(&mut self, path: &PathBuf, view: &Arc<View>) -> io::Result<()> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        // The instance's lock is ours: whatever socket stands here belongs to a process that is gone.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        self.sockets.push(path.clone());
+        self.serve(listener, api::control_router(view));
+        Ok(())
+    }
+
+    fn serve<L>(&mut self, listener: L, router: axum::Router)
+    where
+        L: axum::serve::Listener,
+        L::Addr: std::fmt::Debug,
+    {
+        let mut stopped = self.stop.subscribe();
+        self.tasks.push(tokio::spawn(async move {
+            let stop = async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            tokio::select! {
+                served = axum::serve(listener, router).into_future() => {
+                    if let Err(error) = served {
+                        log::error!("a control listener has ended: {error}");
+                    }
+                }
+                () = stop => {}
+            }
+        }));
+    }
+
+    /// Where the command line finds this daemon.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        self.sockets.first().map(PathBuf::as_path)
+    }
+
+    pub(super) async fn end(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        for socket in self.sockets {
+            let _ = fs::remove_file(socket);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! From a configuration to a running daemon, in the order in which nothing is ever half there.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use spectrum_common::layout::Owner;
+use tokio::sync::watch;
+
+use super::{Source, View, require, samples::Samples, servers::Servers};
+use crate::{
+    config::Config,
+    dataplane::{
+        diagnostics::{Diagnostics, KernelLog},
+        instance::{KernelInstance, Report},
+        netlink::Netlink,
+    },
+    listen::Listeners,
+    model::{DesiredState, Node},
+    proxy::{AppTable, Telemetry, Workers},
+    state,
+    telemetry::{EventLog, Metrics},
+};
+
+/// Everything that runs.
+pub struct Running {
+    pub(super) source: Source,
+    pub(super) node: Node,
+    pub(super) kernel: KernelInstance,
+    pub(super) netlink: Netlink,
+    pub(super) table: watch::Sender<Arc<AppTable>>,
+    pub(super) telemetry: Telemetry,
+    pub(super) workers: Workers,
+    pub(super) samples: Samples,
+    pub(super) diagnostics: Diagnostics,
+    pub(super) servers: Servers,
+    pub(super) view: Arc<View>,
+    pub(super) drain: Duration,
+    /// A worker has ended by a bug.
+    pub(super) failed: bool,
+}
+
+impl Running {
+    pub fn events(&self) -> &EventLog {
+        &self.telemetry.events
+    }
+
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// The last steps: what the kernel holds, what listens, what is written.
+    pub(super) async fn end(self) -> anyhow::Result<()> {
+        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, view, .. } = self;
+        drop((samples, diagnostics, view));
+        servers.end().await;
+        telemetry.events.close();
+        kernel.release(&netlink).await?;
+        Ok(())
+    }
+}
+
+pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Result<Running> {
+    let config = source.read()?;
+    require()?;
+    let desired = desired(&config)?;
+    let node = config.node.clone();
+    let netlink = Netlink::open().context("open netlink")?;
+    let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
+    if kernel.adopted() {
+        log::info!("took over the pins in {}", kernel.pins().directory().display());
+    }
+    let mut starting = Starting { kernel, netlink };
+    match starting.serve(source, node, desired).await {
+        Ok(parts) => Ok(parts.join(starting)),
+        Err(error) => {
+            starting.undo().await;
+            Err(error)
+        }
+    }
+}
+
+/// The state that a configuration asks for on this host, with its addresses kept.
+pub(super) fn desired(config: &Config) -> anyhow::Result<DesiredState> {
+    Ok(state::desired_kept(config, &state::host_addresses()?)?)
+}
+
+/// What must be undone if a later step fails.
+struct Starting {
+    kernel: KernelInstance,
+    netlink: Netlink,
+}
+
+/// What the later steps bring.
+struct Parts {
+    source: Source,
+    node: Node,
+    table: watch::Sender<Arc<AppTable>>,
+    telemetry: Telemetry,
+    workers: Workers,
+    samples: Samples,
+    diagnostics: Diagnostics,
+    servers: Servers,
+    view: Arc<View>,
+}
+
+impl Starting {
+    async fn serve(&mut self, source: Source, node: Node, desired: DesiredState) -> anyhow::Result<Parts> {
+        let workers = worker_count(&node);
+        let listeners = Listeners::bind(workers)?;
+        report_limits(&listeners, &desired);
+        let first = listeners.sockets.first().context("no worker")?;
+        self.kernel.listen(first)?;
+        let listening: SocketAddr = first.local_addr().context("the listening socket's address")?;
+
+        let metrics = Metrics::new(workers);
+        let telemetry = Telemetry { metrics: metrics.clone(), events: EventLog::start(node.events.as_ref())? };
+        let table = Arc::new(AppTable::new(&desired, None, &metrics));
+        let (table, tables) = watch::channel(table);
+        let workers = Workers::start(listeners.sockets, &tables, &telemetry)?;
+
+        let report = self.kernel.reconcile(&desired, &self.netlink).await?;
+        report_foreign(&report);
+        self.kernel.attach(&node.interfaces, node.xdp_mode, &self.netlink).await?;
+        for attached in self.kernel.attached() {
+            log::info!("XDP on {}: {}", attached.interface, attached.mode.as_str());
+            if let Some(why) = &attached.degraded {
+                log::warn!("generic XDP on {}: {why}", attached.interface);
+            }
+        }
+
+        let samples = Samples::open(self.kernel.pins())?;
+        let diagnostics = self.kernel.diagnostics()?;
+        let view = Arc::new(View::new(
+            &node,
+            self.kernel.pins().clone(),
+            metrics,
+            telemetry.events.clone(),
+            listening,
+            self.kernel.attached(),
+        )?);
+        view.applied(Arc::new(desired), report.revision);
+        let servers = Servers::start(&node, &view).await?;
+        if let Some(socket) = servers.socket() {
+            self.kernel.announce(socket)?;
+        }
+        view.set_ready(true);
+        Ok(Parts { source, node, table, telemetry, workers, samples, diagnostics, servers, view })
+    }
+
+    /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
+    async fn undo(self) {
+        let Self { kernel, netlink } = self;
+        if kernel.adopted() {
+            log::warn!(
+                "the pins in {} were there before and stay: they keep filtering",
+                kernel.pins().directory().display()
+            );
+            return;
+        }
+        if let Err(error) = kernel.remove(&netlink).await {
+            log::warn!("the start that failed left something behind: {:#}", anyhow::Error::new(error));
+        }
+    }
+}
+
+impl Parts {
+    fn join(self, starting: Starting) -> Running {
+        let Self { source, node, table, telemetry, workers, samples, diagnostics, servers, view } = self;
+        let Starting { kernel, netlink } = starting;
+        let drain = node.drain;
+        Running {
+            source,
+            node,
+            kernel,
+            netlink,
+            table,
+            telemetry,
+            workers,
+            samples,
+            diagnostics,
+            servers,
+            view,
+            drain,
+            failed: false,
+        }
+    }
+}
+
+pub(super) fn report_foreign(report: &Report) {
+    for pool in &report.foreign_routes {
+        log::warn!("another route makes pool {pool} local: it is used, and left alone when this ends");
+    }
+}
+
+fn report_limits(listeners: &Listeners, desired: &DesiredState) {
+    if let Some(somaxconn) = listeners.somaxconn {
+        log::info!("net.core.somaxconn limits the listen backlog to {somaxconn}");
+    }
+    let wants_ipv6 = desired.applications.iter().flat_map(|app| &app.addresses).any(std::net::IpAddr::is_ipv6);
+    if wants_ipv6 && !listeners.ipv6 {
+        log::warn!("this kernel has no IPv6: the IPv6 edge addresses of the configuration are not served");
+    }
+}
+
+/// One thread per core where the file does not say.
+fn worker_count(node: &Node) -> usize {
+    match node.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}

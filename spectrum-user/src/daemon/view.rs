@@ -1,0 +1,305 @@
+//! What the daemon shows of itself: read by the control socket, the metrics and the log; never written by them.
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use spectrum_common::layout::ObjectId;
+use tokio::sync::broadcast;
+
+use crate::{
+    dataplane::{
+        attach::AttachedXdp,
+        events::Sample,
+        maps::{ConfigMaps, CounterMaps, MapSource},
+        numbers::Names,
+        pins::Pins,
+        status::{self, ReasonCount},
+    },
+    model::{AccessRule, AppId, Application, DesiredState, Instance, Node, RuleId},
+    telemetry::{EventLog, Metrics},
+};
+
+/// The daemon as seen from outside.
+pub struct View {
+    instance: Instance,
+    listening: SocketAddr,
+    pins: Pins,
+    metrics: Metrics,
+    events: EventLog,
+    counters: Mutex<CounterMaps>,
+    progress: Mutex<Progress>,
+    samples: broadcast::Sender<Sample>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    ready: bool,
+    revision: u64,
+    desired: Arc<DesiredState>,
+    apps: Names,
+    rules: Names,
+    problem: Option<String>,
+    degraded: Vec<String>,
+}
+
+/// `GET /status` of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    pub instance: String,
+    pub version: String,
+    pub pid: u32,
+    pub ready: bool,
+    /// Revision that the kernel holds.
+    pub revision: u64,
+    /// Why the last change was not applied.
+    pub problem: Option<String>,
+    /// What runs, but not as well as it could.
+    pub degraded: Vec<String>,
+    /// Where the workers listen; only steering reaches it.
+    pub listening: SocketAddr,
+    pub applications: Vec<AppStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    pub id: String,
+    pub hostname: String,
+    pub protocol: String,
+    pub edge_ips: Vec<std::net::IpAddr>,
+    pub origins: Vec<String>,
+    pub ip_firewall: bool,
+    pub connections_active: u64,
+    pub connections_opened: u64,
+    pub client_bytes: u64,
+    pub origin_bytes: u64,
+    /// The XDP program's verdicts on its packets.
+    pub packets: Vec<ReasonCount>,
+}
+
+/// `GET /rules/ID` of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    pub id: String,
+    pub mode: String,
+    pub prefix: String,
+    pub scope: String,
+    pub notes: String,
+}
+
+/// Samples that a slow listener may be behind before it misses some.
+const SAMPLE_BACKLOG: usize = 256;
+
+impl View {
+    pub(super) fn new(
+        node: &Node,
+        pins: Pins,
+        metrics: Metrics,
+        events: EventLog,
+        listening: SocketAddr,
+        attached: &[AttachedXdp],
+    ) -> anyhow::Result<Self> {
+        let counters = CounterMaps::open(MapSource::Pins(&pins))?;
+        let view = Self {
+            instance: node.instance.clone(),
+            listening,
+            pins,
+            metrics,
+            events,
+            counters: Mutex::new(counters),
+            progress: Mutex::default(),
+            samples: broadcast::channel(SAMPLE_BACKLOG).0,
+        };
+        view.attached(attached);
+        Ok(view)
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.change(|progress| progress.ready = ready);
+    }
+
+    pub(super) fn applied(&self, desired: Arc<DesiredState>, revision: u64) {
+        let names = ConfigMaps::open(MapSource::Pins(&self.pins)).ok().and_then(|maps| maps.names().ok());
+        self.change(|progress| {
+            progress.desired = desired;
+            progress.revision = revision;
+            if let Some((apps, rules)) = names {
+                progress.apps = apps;
+                progress.rules = rules;
+            }
+        });
+    }
+
+    pub(super) fn problem(&self, problem: Option<String>) {
+        self.change(|progress| progress.problem = problem);
+    }
+
+    pub(super) fn attached(&self, attached: &[AttachedXdp]) {
+        let degraded = attached
+            .iter()
+            .filter_map(|attached| {
+                Some(format!("generic XDP on {}: {}", attached.interface, attached.degraded.as_ref()?))
+            })
+            .collect();
+        self.change(|progress| progress.degraded = degraded);
+    }
+
+    pub(super) fn sampled(&self, sample: Sample) {
+        // Nobody may be listening.
+        let _ = self.samples.send(sample);
+    }
+
+    /// Sampled drops from now on.
+    pub fn samples(&self) -> broadcast::Receiver<Sample> {
+        self.samples.subscribe()
+    }
+
+    pub(super) fn desired(&self) -> Arc<DesiredState> {
+        self.read(|progress| progress.desired.clone())
+    }
+
+    pub fn ready(&self) -> bool {
+        self.read(|progress| progress.ready)
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    /// Verdicts of the XDP program by reason, over all traffic.
+    pub fn totals(&self) -> anyhow::Result<Vec<ReasonCount>> {
+        status::total(&self.counters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`Self::totals`], per application.
+    pub fn app_totals(&self) -> Vec<(Application, Vec<ReasonCount>)> {
+        let (desired, apps) = self.read(|progress| (progress.desired.clone(), progress.apps.clone()));
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        desired
+            .applications
+            .iter()
+            .map(|app| {
+                let number = number(&apps, app.id.bytes());
+                let packets = number.and_then(|number| status::of_app(&counters, number).ok()).unwrap_or_default();
+                (app.clone(), packets)
+            })
+            .collect()
+    }
+
+    pub fn status(&self) -> DaemonStatus {
+        let applications = self.app_totals().into_iter().map(|(app, packets)| self.app_status(&app, packets)).collect();
+        let progress = self.read(Clone::clone);
+        DaemonStatus {
+            instance: self.instance.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            ready: progress.ready,
+            revision: progress.revision,
+            problem: progress.problem,
+            degraded: progress.degraded,
+            listening: self.listening,
+            applications,
+        }
+    }
+
+    pub fn rule(&self, id: RuleId) -> Option<RuleStatus> {
+        let desired = self.read(|progress| progress.desired.clone());
+        let rule = desired.rules.iter().find(|rule| rule.id == id)?;
+        Some(RuleStatus::of(rule, &desired))
+    }
+
+    /// A sample in one line for people.
+    pub fn describe(&self, sample: &Sample) -> String {
+        let (desired, apps, rules) =
+            self.read(|progress| (progress.desired.clone(), progress.apps.clone(), progress.rules.clone()));
+        let app = sample
+            .app
+            .and_then(|number| apps.get(&number))
+            .and_then(|name| desired.applications.iter().find(|app| app.id == AppId::from_bytes(name.id)));
+        let rule = sample
+            .rule
+            .and_then(|number| rules.get(&number))
+            .and_then(|name| desired.rules.iter().find(|rule| rule.id == RuleId::from_bytes(name.id)));
+        let mut line = format!(
+            "{} {} -> {}: {}",
+            sample.reason.as_str(),
+            SocketAddr::new(sample.source, sample.source_port),
+            SocketAddr::new(sample.destination, sample.destination_port),
+            sample.reason.explain(),
+        );
+        // Writing into a string cannot fail.
+        if let Some(app) = app {
+            let _ = write!(line, "; application {} {}", app.hostname, app.protocol);
+        }
+        if let Some(rule) = rule {
+            let _ = write!(line, "; rule {}", rule.prefix);
+            if !rule.notes.is_empty() {
+                let _ = write!(line, " \"{}\"", rule.notes);
+            }
+        }
+        if sample.skipped > 0 {
+            let _ = write!(line, "; {} more were not sampled", sample.skipped);
+        }
+        line
+    }
+
+    fn app_status(&self, app: &Application, packets: Vec<ReasonCount>) -> AppStatus {
+        let metrics = self.metrics.app(app);
+        AppStatus {
+            id: app.id.to_string(),
+            hostname: app.hostname.clone(),
+            protocol: app.protocol.to_string(),
+            edge_ips: app.addresses.clone(),
+            origins: app.origins.iter().map(ToString::to_string).collect(),
+            ip_firewall: app.ip_firewall,
+            connections_active: metrics.active(),
+            connections_opened: metrics.sum(|shard| &shard.opened),
+            client_bytes: metrics.sum(|shard| &shard.client_bytes),
+            origin_bytes: metrics.sum(|shard| &shard.origin_bytes),
+            packets,
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Progress) -> T) -> T {
+        read(&self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl RuleStatus {
+    fn of(rule: &AccessRule, desired: &DesiredState) -> Self {
+        use crate::model::{RuleMode, Scope};
+        let mode = match rule.mode {
+            RuleMode::Allow => "allow",
+            RuleMode::Block => "block",
+            RuleMode::Challenge => "challenge",
+        };
+        let scope = match rule.scope {
+            Scope::User => "user".to_owned(),
+            Scope::Zone(id) => {
+                desired.zones.iter().find(|zone| zone.id == id).map_or_else(|| id.to_string(), |zone| zone.name.clone())
+            }
+        };
+        Self {
+            id: rule.id.to_string(),
+            mode: mode.to_owned(),
+            prefix: rule.prefix.to_string(),
+            scope,
+            notes: rule.notes.clone(),
+        }
+    }
+}
+
+fn number(names: &Names, id: [u8; 16]) -> Option<u32> {
+    names.iter().find(|(_, name)| **name == ObjectId { id }).map(|(number, _)| *number)
+}

@@ -1,0 +1,106 @@
+//! The only writer of configuration maps (I7).
+
+use std::os::fd::AsRawFd;
+
+use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
+use spectrum_common::{
+    layout::{Count, Meta, ObjectId, PROTOCOL_TCP, listener_slot},
+    reason::SLOTS,
+};
+
+use super::{
+    diff::{NameMap, Op},
+    image::Prefix,
+    maps::ConfigMaps,
+};
+
+/// A write that the kernel refused. What came before it is applied; the next reconcile goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[error("{op}")]
+pub struct ApplyError {
+    pub op: Op,
+    #[source]
+    pub source: MapError,
+}
+
+/// Since 6.13 an insert into a trie can find its allocator's cache empty (`bpf_mem_alloc`, refilled by an interrupt a
+/// moment later) and fail with ENOMEM while there is memory.
+const ENOMEM_RETRIES: u32 = 1000;
+
+impl ConfigMaps {
+    /// Executes `ops` in their order. Returns how many were executed.
+    pub fn apply(&mut self, ops: &[Op]) -> Result<usize, ApplyError> {
+        for op in ops {
+            self.retry(*op).map_err(|source| ApplyError { op: *op, source })?;
+        }
+        Ok(ops.len())
+    }
+
+    pub fn set_meta(&mut self, meta: Meta) -> Result<(), MapError> {
+        self.meta.set(0, meta, 0)
+    }
+
+    /// Puts a listening TCP socket where the steering program looks for it.
+    pub fn set_tcp_listener(&mut self, listener: &impl AsRawFd) -> Result<(), MapError> {
+        let slot = listener_slot(PROTOCOL_TCP).unwrap_or_default();
+        self.listeners.set(slot, listener, 0)
+    }
+
+    fn retry(&mut self, op: Op) -> Result<(), MapError> {
+        let mut tries = 0;
+        loop {
+            match self.write(op) {
+                Err(error) if is_enomem(&error) && tries < ENOMEM_RETRIES => {
+                    tries += 1;
+                    std::thread::yield_now();
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn write(&mut self, op: Op) -> Result<(), MapError> {
+        match op {
+            Op::Name(map, number, id) => {
+                if map == NameMap::Apps {
+                    self.clear_counters(number)?;
+                }
+                self.name(map, number, id)
+            }
+            Op::Forget(map, number) => self.name(map, number, ObjectId::default()),
+            Op::SetRuleV4(prefix, value) => self.rules_v4.insert(&key(prefix), value, 0),
+            Op::SetRuleV6(prefix, value) => self.rules_v6.insert(&key(prefix), value, 0),
+            Op::SetSteer(prefix, value) => self.steer.insert(&key(prefix), value, 0),
+            Op::RemoveSteer(prefix) => self.steer.remove(&key(prefix)),
+            Op::RemoveRuleV4(prefix) => self.rules_v4.remove(&key(prefix)),
+            Op::RemoveRuleV6(prefix) => self.rules_v6.remove(&key(prefix)),
+        }
+    }
+
+    fn name(&mut self, map: NameMap, number: u32, id: ObjectId) -> Result<(), MapError> {
+        match map {
+            NameMap::Apps => self.apps.set(number, id, 0),
+            NameMap::Rules => self.rules.set(number, id, 0),
+            NameMap::Zones => self.zones.set(number, id, 0),
+        }
+    }
+
+    /// A number that changes hands starts counting from zero.
+    fn clear_counters(&mut self, app: u32) -> Result<(), MapError> {
+        let first = app * SLOTS;
+        for slot in first..first + SLOTS {
+            let cpus = self.app_counters.get(&slot, 0)?.len();
+            let zero = PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(MapError::IoError)?;
+            self.app_counters.set(slot, zero, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn key<K: aya::Pod>(prefix: Prefix<K>) -> Key<K> {
+    Key::new(prefix.bits, prefix.key)
+}
+
+fn is_enomem(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOMEM))
+}

@@ -1,0 +1,131 @@
+//! From what the maps hold to what they should hold: pure, ordered, printable.
+//!
+//! The order keeps every moment in between safe (I8). Longest match decides in each trie, so specific entries are set
+//! before general ones and removed after them: at no moment does a packet meet a third answer, only the old or the new
+//! one. New rules stand before new traffic is steered, and old rules fall after old traffic is not. Names come first
+//! and go last, so that whoever reads the maps can always tell what a number means.
+
+use std::{collections::BTreeMap, fmt};
+
+use spectrum_common::layout::{ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue};
+
+use super::{
+    image::{MapImage, Prefix, address},
+    numbers::Names,
+};
+
+/// One write to one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Name(NameMap, u32, ObjectId),
+    SetRuleV4(Prefix<RuleKeyV4>, RuleValue),
+    SetRuleV6(Prefix<RuleKeyV6>, RuleValue),
+    SetSteer(Prefix<SteerKey>, SteerValue),
+    RemoveSteer(Prefix<SteerKey>),
+    RemoveRuleV4(Prefix<RuleKeyV4>),
+    RemoveRuleV6(Prefix<RuleKeyV6>),
+    Forget(NameMap, u32),
+}
+
+/// Which naming map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameMap {
+    Apps,
+    Rules,
+    Zones,
+}
+
+/// The writes that turn `have` into `want`, in the order that is safe.
+pub fn diff(have: &MapImage, want: &MapImage) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let naming = [
+        (NameMap::Zones, &have.zones, &want.zones),
+        (NameMap::Rules, &have.rules, &want.rules),
+        (NameMap::Apps, &have.apps, &want.apps),
+    ];
+    for (map, have, want) in naming {
+        ops.extend(changed(have, want).map(|(number, id)| Op::Name(map, *number, *id)));
+    }
+    // The maps sort general before specific.
+    ops.extend(changed(&have.rules_v4, &want.rules_v4).rev().map(|(p, v)| Op::SetRuleV4(*p, *v)));
+    ops.extend(changed(&have.rules_v6, &want.rules_v6).rev().map(|(p, v)| Op::SetRuleV6(*p, *v)));
+    ops.extend(changed(&have.steer, &want.steer).rev().map(|(p, v)| Op::SetSteer(*p, *v)));
+    ops.extend(gone(&have.steer, &want.steer).map(|p| Op::RemoveSteer(*p)));
+    ops.extend(gone(&have.rules_v4, &want.rules_v4).map(|p| Op::RemoveRuleV4(*p)));
+    ops.extend(gone(&have.rules_v6, &want.rules_v6).map(|p| Op::RemoveRuleV6(*p)));
+    for (map, have, want) in naming {
+        ops.extend(forgotten(have, want).map(|number| Op::Forget(map, number)));
+    }
+    ops
+}
+
+fn changed<'a, K: Ord, V: PartialEq>(
+    have: &'a BTreeMap<K, V>,
+    want: &'a BTreeMap<K, V>,
+) -> impl DoubleEndedIterator<Item = (&'a K, &'a V)> {
+    want.iter().filter(|(key, value)| have.get(key) != Some(value))
+}
+
+fn gone<'a, K: Ord, V>(have: &'a BTreeMap<K, V>, want: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a K> {
+    have.keys().filter(|key| !want.contains_key(key))
+}
+
+fn forgotten<'a>(have: &'a Names, want: &'a Names) -> impl Iterator<Item = u32> + 'a {
+    gone(have, want).copied()
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(map, number, id) => write!(f, "name {map} {number}: {:032x}", u128::from_be_bytes(id.id)),
+            Self::Forget(map, number) => write!(f, "forget {map} {number}"),
+            Self::SetSteer(prefix, value) => {
+                write!(f, "steer {} to application {} flags {}", Steered(prefix), value.app, value.flags)
+            }
+            Self::RemoveSteer(prefix) => write!(f, "no longer steer {}", Steered(prefix)),
+            Self::SetRuleV4(prefix, value) => {
+                write!(f, "rule {}: {value:?}", Ruled(prefix.key.address.as_slice(), prefix.bits))
+            }
+            Self::SetRuleV6(prefix, value) => {
+                write!(f, "rule {}: {value:?}", Ruled(prefix.key.address.as_slice(), prefix.bits))
+            }
+            Self::RemoveRuleV4(prefix) => write!(f, "no rule {}", Ruled(prefix.key.address.as_slice(), prefix.bits)),
+            Self::RemoveRuleV6(prefix) => write!(f, "no rule {}", Ruled(prefix.key.address.as_slice(), prefix.bits)),
+        }
+    }
+}
+
+impl fmt::Display for NameMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Apps => "application",
+            Self::Rules => "rule",
+            Self::Zones => "zone",
+        })
+    }
+}
+
+/// A steering prefix for people.
+struct Steered<'a>(&'a Prefix<SteerKey>);
+
+impl fmt::Display for Steered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Prefix { bits, key } = self.0;
+        let port = u16::from_be_bytes(key.port);
+        write!(f, "protocol {} {} port {port} ({bits} bits)", key.protocol, address(key.address))
+    }
+}
+
+/// The address part of a rule prefix for people.
+struct Ruled<'a>(&'a [u8], u32);
+
+impl fmt::Display for Ruled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, " ({} bits)", self.1)
+    }
+}
+
+#[cfg(test)]
+#[path = "diff_tests.rs"]
+mod tests;

@@ -1,0 +1,84 @@
+use proptest::prelude::*;
+use spectrum_common::steer;
+
+use super::*;
+
+/// Executes ops on a value, as `apply` does on the kernel's maps.
+fn apply(image: &mut MapImage, op: Op) {
+    match op {
+        Op::Name(map, number, id) => drop(names(image, map).insert(number, id)),
+        Op::Forget(map, number) => drop(names(image, map).remove(&number)),
+        Op::SetRuleV4(prefix, value) => drop(image.rules_v4.insert(prefix, value)),
+        Op::SetRuleV6(prefix, value) => drop(image.rules_v6.insert(prefix, value)),
+        Op::SetSteer(prefix, value) => drop(image.steer.insert(prefix, value)),
+        Op::RemoveSteer(prefix) => drop(image.steer.remove(&prefix)),
+        Op::RemoveRuleV4(prefix) => drop(image.rules_v4.remove(&prefix)),
+        Op::RemoveRuleV6(prefix) => drop(image.rules_v6.remove(&prefix)),
+    }
+}
+
+fn names(image: &mut MapImage, map: NameMap) -> &mut Names {
+    match map {
+        NameMap::Apps => &mut image.apps,
+        NameMap::Rules => &mut image.rules,
+        NameMap::Zones => &mut image.zones,
+    }
+}
+
+/// Longest match over ports of one address, as the kernel's trie answers.
+fn steered(image: &MapImage, port: u16) -> Option<SteerValue> {
+    image
+        .steer
+        .iter()
+        .rev()
+        .find(|(prefix, _)| {
+            let bits = prefix.bits - steer::ADDRESS_BITS;
+            let mask = u16::MAX.checked_shl(16 - bits).unwrap_or(0);
+            u16::from_be_bytes(prefix.key.port) == port & mask
+        })
+        .map(|(_, value)| *value)
+}
+
+fn image_strategy() -> impl Strategy<Value = MapImage> {
+    let entry = (0..=6_u32, 0..64_u16, 0..4_u32);
+    let names = proptest::collection::btree_map(0..8_u32, (1..5_u8).prop_map(|b| ObjectId { id: [b; 16] }), 0..6);
+    (proptest::collection::vec(entry, 0..24), names).prop_map(|(entries, apps)| {
+        let mut image = MapImage { apps, ..MapImage::default() };
+        for (length, port, app) in entries {
+            // Ports 0 to 63 in the lowest six bits: prefixes of 10 to 16 port bits.
+            let bits = 10 + length;
+            let port = port & u16::MAX.checked_shl(16 - bits).unwrap_or(0);
+            let key = steer::key(6, steer::mapped([192, 0, 2, 1]), port.to_be_bytes());
+            let value = SteerValue { app, zone: 1, flags: 0 };
+            image.steer.insert(Prefix { bits: steer::ADDRESS_BITS + bits, key }, value);
+        }
+        image
+    })
+}
+
+proptest! {
+    #[test]
+    fn applied_it_gives_what_is_wanted_and_a_second_time_changes_nothing(have in image_strategy(), want in image_strategy()) {
+        let mut image = have.clone();
+        for op in diff(&have, &want) {
+            apply(&mut image, op);
+        }
+        prop_assert_eq!(&image, &want);
+        prop_assert!(diff(&image, &want).is_empty());
+    }
+
+    #[test]
+    fn at_no_moment_is_a_port_steered_to_a_third_application(have in image_strategy(), want in image_strategy()) {
+        let mut image = have.clone();
+        for op in diff(&have, &want) {
+            apply(&mut image, op);
+            for port in 0..64 {
+                let now = steered(&image, port);
+                prop_assert!(
+                    now == steered(&have, port) || now == steered(&want, port),
+                    "after `{}` port {} is {:?}", op, port, now
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `spectrum why`: the verdict of the kernel program itself on a packet of a kind.
+//!
+//! The program is loaded once more over the instance's configuration maps, with counters and events of its own, and run
+//! on one made-up packet. Nothing of the instance changes, and nothing is sent.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aya::{
+    TestRun as _, TestRunOptions,
+    maps::{MapData, RingBuf},
+    programs::ProgramError,
+};
+use spectrum_common::names;
+
+use super::{
+    events::{self, Sample},
+    load::{LoadError, Loaded, Options},
+    maps::{MapSource, OpenMapError, open_events},
+    pins::Pins,
+};
+use crate::model::Transport;
+
+/// The maps that decide. All others are private to the question.
+const DECIDING: [&str; 3] = [names::STEER, names::RULES_V4, names::RULES_V6];
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    #[error("a packet from {from} to {to} cannot be: the addresses are of two families")]
+    Families { from: IpAddr, to: IpAddr },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Map(#[from] OpenMapError),
+    #[error("run the XDP program on a packet")]
+    Run(#[source] ProgramError),
+    #[error("the XDP program said nothing about the packet")]
+    Silent,
+}
+
+/// The XDP program over an instance's configuration, ready to be asked.
+pub struct Explainer {
+    loaded: Loaded,
+    answers: RingBuf<MapData>,
+}
+
+impl Explainer {
+    pub fn load(pins: &Pins) -> Result<Self, ExplainError> {
+        let options = Options { pins: Some(pins), only: Some(&DECIDING), explain: true, log_level: 0 };
+        let mut loaded = Loaded::load(options)?;
+        let answers = open_events(MapSource::Object(&mut loaded.ebpf))?;
+        Ok(Self { loaded, answers })
+    }
+
+    /// What happens to the first packet from `from` to `to`.
+    pub fn explain(&mut self, from: IpAddr, to: SocketAddr, transport: Transport) -> Result<Sample, ExplainError> {
+        let frame = frame(from, to, transport).ok_or(ExplainError::Families { from, to: to.ip() })?;
+        self.loaded
+            .xdp()?
+            .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })
+            .map_err(ExplainError::Run)?;
+        events::next(&mut self.answers).ok_or(ExplainError::Silent)
+    }
+}
+
+/// A source port that no reflection list names.
+const SOURCE_PORT: u16 = 54321;
+
+/// An Ethernet frame with a SYN, or an empty datagram, as far as the program reads it.
+fn frame(from: IpAddr, to: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+    let mut frame = vec![0; 12];
+    let l4: u16 = match transport {
+        Transport::Tcp => 20,
+        Transport::Udp => 8,
+    };
+    match (from, to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            frame.extend([0x08, 0x00, 0x45, 0]);
+            frame.extend((20 + l4).to_be_bytes());
+            frame.extend([0, 0, 0, 0, 64, transport.number(), 0, 0]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend(l4.to_be_bytes());
+            frame.extend([transport.number(), 64]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        _ => return None,
+    }
+    frame.extend(SOURCE_PORT.to_be_bytes());
+    frame.extend(to.port().to_be_bytes());
+    match transport {
+        Transport::Tcp => frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]),
+        Transport::Udp => frame.extend([0, 8, 0, 0]),
+    }
+    Some(frame)
+}

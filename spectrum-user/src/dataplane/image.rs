@@ -1,0 +1,209 @@
+//! What the configuration maps should hold, as a value: pure, comparable, printable.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+use spectrum_common::{
+    layout::{ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, steer_flags},
+    limits, steer,
+};
+
+use super::numbers::{self, Exhausted, Names, Space};
+use crate::model::{AccessRule, Application, ClosedPorts, DesiredState, RuleMode, Scope, Transport, ZoneId};
+
+/// A key of an LPM trie. Sorts by length first: general before specific.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix<K> {
+    /// How many leading bits of `key` count; the others are zero.
+    pub bits: u32,
+    pub key: K,
+}
+
+/// The contents of every configuration map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapImage {
+    pub steer: BTreeMap<Prefix<SteerKey>, SteerValue>,
+    pub rules_v4: BTreeMap<Prefix<RuleKeyV4>, RuleValue>,
+    pub rules_v6: BTreeMap<Prefix<RuleKeyV6>, RuleValue>,
+    pub apps: Names,
+    pub rules: Names,
+    pub zones: Names,
+}
+
+/// A desired state that the maps cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    #[error("the applications take {wanted} steering entries, and the map holds {}", limits::STEER)]
+    Steer { wanted: usize },
+    #[error("the access rules take {wanted} prefixes of one family, and the map holds {}", limits::RULE_PREFIXES)]
+    RulePrefixes { wanted: usize },
+    #[error("application {0} belongs to a zone that is not configured")]
+    UnknownZone(ZoneId),
+}
+
+const APPS: Space = Space { kind: "applications", first: 0, capacity: limits::APPLICATIONS };
+/// Rule 0 means none.
+const RULES: Space = Space { kind: "access rules", first: 1, capacity: limits::RULES };
+/// Zone 0 is the user scope.
+const ZONES: Space = Space { kind: "zones", first: SCOPE_USER + 1, capacity: limits::ZONES };
+
+/// The image of `desired`; objects that `have` knows keep their numbers.
+pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageError> {
+    let apps = numbers::assign(&have.apps, desired.applications.iter().map(|app| app.id.bytes()), APPS)?;
+    let rules = numbers::assign(&have.rules, desired.rules.iter().map(|rule| rule.id.bytes()), RULES)?;
+    let zones = numbers::assign(&have.zones, desired.zones.iter().map(|zone| zone.id.bytes()), ZONES)?;
+    let zone_number = |zone: ZoneId| zones.get(&zone.bytes()).copied().ok_or(ImageError::UnknownZone(zone));
+
+    let mut image = MapImage::default();
+    closed_pools(desired, &mut image.steer);
+    for app in &desired.applications {
+        let value = SteerValue {
+            app: number(&apps, app.id.bytes()),
+            zone: zone_number(app.zone)?,
+            flags: if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 },
+        };
+        image.steer.extend(steer_prefixes(app).map(|prefix| (prefix, value)));
+    }
+    let mut v4 = BTreeMap::new();
+    let mut v6 = BTreeMap::new();
+    for rule in &desired.rules {
+        let scope = match rule.scope {
+            Scope::User => SCOPE_USER,
+            Scope::Zone(zone) => zone_number(zone)?,
+        }
+        .to_be_bytes();
+        let said = said(rule, number(&rules, rule.id.bytes()));
+        match rule.prefix {
+            IpNet::V4(net) => {
+                let key = RuleKeyV4 { scope, address: net.network().octets() };
+                add(&mut v4, Prefix { bits: SCOPE_BITS + u32::from(net.prefix_len()), key }, said);
+            }
+            IpNet::V6(net) => {
+                let key = RuleKeyV6 { scope, address: net.network().octets() };
+                add(&mut v6, Prefix { bits: SCOPE_BITS + u32::from(net.prefix_len()), key }, said);
+            }
+        }
+    }
+    image.rules_v4 = inherit(v4);
+    image.rules_v6 = inherit(v6);
+    image.apps = names(&apps);
+    image.rules = names(&rules);
+    image.zones = names(&zones);
+    check_capacity(&image)?;
+    Ok(image)
+}
+
+/// Bits of a rule key in front of the address.
+const SCOPE_BITS: u32 = 32;
+
+fn check_capacity(image: &MapImage) -> Result<(), ImageError> {
+    if image.steer.len() > limits::STEER {
+        return Err(ImageError::Steer { wanted: image.steer.len() });
+    }
+    let wanted = image.rules_v4.len().max(image.rules_v6.len());
+    if wanted > limits::RULE_PREFIXES {
+        return Err(ImageError::RulePrefixes { wanted });
+    }
+    Ok(())
+}
+
+fn number(numbers: &BTreeMap<[u8; 16], u32>, id: [u8; 16]) -> u32 {
+    numbers.get(&id).copied().unwrap_or_default()
+}
+
+fn names(numbers: &BTreeMap<[u8; 16], u32>) -> Names {
+    numbers.iter().map(|(id, number)| (*number, ObjectId { id: *id })).collect()
+}
+
+/// Every pool prefix as one entry per transport, for the ports that no application takes.
+fn closed_pools(desired: &DesiredState, steer: &mut BTreeMap<Prefix<SteerKey>, SteerValue>) {
+    let flags = match desired.edge.closed_ports {
+        ClosedPorts::Drop => steer_flags::CLOSED_DROP,
+        ClosedPorts::Reset => steer_flags::CLOSED_RESET,
+    };
+    for pool in &desired.edge.pools {
+        let family_bits = if pool.addr().is_ipv4() { steer::V4_MAPPED_BITS } else { 0 };
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let bits = 8 + family_bits + u32::from(pool.prefix_len());
+            let key = steer::key(transport.number(), octets(pool.network()), [0; 2]);
+            steer.insert(Prefix { bits, key }, SteerValue { app: 0, zone: 0, flags });
+        }
+    }
+}
+
+fn steer_prefixes(app: &Application) -> impl Iterator<Item = Prefix<SteerKey>> + '_ {
+    let ports = app.protocol.ports;
+    app.addresses.iter().flat_map(move |address| {
+        steer::port_prefixes(ports.first(), ports.last()).map(move |prefix| Prefix {
+            bits: steer::ADDRESS_BITS + prefix.bits,
+            key: steer::key(app.protocol.transport.number(), octets(*address), prefix.port.to_be_bytes()),
+        })
+    })
+}
+
+/// An address as the maps carry it.
+pub fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => steer::mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The address behind [`octets`], canonical.
+pub fn address(octets: [u8; 16]) -> IpAddr {
+    let v6 = Ipv6Addr::from(octets);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
+}
+
+fn said(rule: &AccessRule, number: u32) -> RuleValue {
+    match rule.mode {
+        RuleMode::Allow => RuleValue { allow: number, block: 0 },
+        RuleMode::Block => RuleValue { allow: 0, block: number },
+        RuleMode::Challenge => RuleValue::default(),
+    }
+}
+
+/// Rules of one prefix: a second one of a kind (another scope has another key) does not displace the first.
+fn add<K: Ord>(rules: &mut BTreeMap<Prefix<K>, RuleValue>, prefix: Prefix<K>, said: RuleValue) {
+    if said == RuleValue::default() {
+        return;
+    }
+    let value = rules.entry(prefix).or_default();
+    *value = fill(*value, said);
+}
+
+/// Lets every prefix say what its covering prefixes say, where it says nothing itself.
+fn inherit<K: Ord + Copy + bytemuck::Pod>(own: BTreeMap<Prefix<K>, RuleValue>) -> BTreeMap<Prefix<K>, RuleValue> {
+    let mut whole: BTreeMap<Prefix<K>, RuleValue> = BTreeMap::new();
+    // General before specific, so the nearest covering prefix is whole already.
+    for (prefix, value) in own {
+        let covering = (SCOPE_BITS..prefix.bits).rev().find_map(|bits| whole.get(&truncate(prefix, bits)));
+        let value = covering.map_or(value, |covering| fill(value, *covering));
+        whole.insert(prefix, value);
+    }
+    whole
+}
+
+fn fill(own: RuleValue, other: RuleValue) -> RuleValue {
+    let or = |own, other| if own == 0 { other } else { own };
+    RuleValue { allow: or(own.allow, other.allow), block: or(own.block, other.block) }
+}
+
+/// The prefix of `bits` bits that covers `prefix`.
+fn truncate<K: bytemuck::Pod>(prefix: Prefix<K>, bits: u32) -> Prefix<K> {
+    let mut key = prefix.key;
+    let kept = bits as usize / 8;
+    for (i, byte) in bytemuck::bytes_of_mut(&mut key).iter_mut().enumerate().skip(kept) {
+        *byte = if i == kept { *byte & !(0xff_u8 >> (bits % 8)) } else { 0 };
+    }
+    Prefix { bits, key }
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+use super::*;
+use crate::model::{AppId, Connectivity, Edge, EdgeIps, RuleId, SpliceMode, Timeouts, Zone};
+
+fn zone(name: &str) -> Zone {
+    Zone { id: ZoneId::derive(&[name]), name: name.to_owned() }
+}
+
+fn app(protocol: &str, address: &str) -> Application {
+    Application {
+        id: AppId::derive(&[protocol, address]),
+        zone: zone("example.com").id,
+        hostname: "app.example.com".to_owned(),
+        protocol: protocol.parse().unwrap(),
+        edge_ips: EdgeIps::Dynamic(Connectivity::All),
+        addresses: vec![address.parse().unwrap()],
+        origins: vec!["tcp://192.0.2.1:1".parse().unwrap()],
+        ip_firewall: true,
+        timeouts: Timeouts::default(),
+        splice: SpliceMode::Auto,
+    }
+}
+
+fn rule(mode: RuleMode, prefix: &str, scope: Scope) -> AccessRule {
+    let id = RuleId::derive(&[prefix, &format!("{mode:?}{scope:?}")]);
+    AccessRule { id, scope, mode, prefix: prefix.parse().unwrap(), notes: String::new() }
+}
+
+fn desired(applications: Vec<Application>, rules: Vec<AccessRule>) -> DesiredState {
+    DesiredState {
+        edge: Edge { pools: vec!["198.51.100.0/24".parse().unwrap()], closed_ports: ClosedPorts::Drop },
+        zones: vec![zone("example.com")],
+        applications,
+        rules,
+    }
+}
+
+fn of(desired: &DesiredState) -> MapImage {
+    image(desired, &MapImage::default()).unwrap()
+}
+
+#[test]
+fn a_pool_is_one_closed_entry_per_transport() {
+    let image = of(&desired(vec![], vec![]));
+    assert_eq!(image.steer.len(), 2);
+    assert!(image.steer.values().all(|value| value.flags == steer_flags::CLOSED_DROP));
+    assert!(image.steer.keys().all(|prefix| prefix.bits == 8 + 96 + 24));
+}
+
+#[test]
+fn every_port_of_an_address_is_sixteen_entries() {
+    let image = of(&desired(vec![app("tcp/1-65535", "198.51.100.1")], vec![]));
+    assert_eq!(image.steer.len(), 2 + 16);
+}
+
+#[test]
+fn a_prefix_says_what_its_covering_prefixes_say() {
+    let image = of(&desired(
+        vec![],
+        vec![
+            rule(RuleMode::Block, "203.0.113.7/32", Scope::User),
+            rule(RuleMode::Allow, "203.0.113.0/24", Scope::User),
+            rule(RuleMode::Block, "203.0.0.0/16", Scope::User),
+        ],
+    ));
+    let values: Vec<(u32, bool, bool)> =
+        image.rules_v4.iter().map(|(p, v)| (p.bits - SCOPE_BITS, v.allow != 0, v.block != 0)).collect();
+    assert_eq!(values, [(16, false, true), (24, true, true), (32, true, true)]);
+    let block = |bits| image.rules_v4.iter().find(|(p, _)| p.bits == SCOPE_BITS + bits).unwrap().1.block;
+    assert_ne!(block(32), block(24), "the most specific block is the one that is reported");
+    assert_eq!(block(24), block(16));
+}
+
+#[test]
+fn scopes_do_not_cover_each_other() {
+    let zone_scope = Scope::Zone(zone("example.com").id);
+    let image = of(&desired(
+        vec![],
+        vec![rule(RuleMode::Block, "0.0.0.0/0", Scope::User), rule(RuleMode::Allow, "203.0.113.0/24", zone_scope)],
+    ));
+    let zone_value = image.rules_v4.iter().find(|(p, _)| p.bits == SCOPE_BITS + 24).unwrap().1;
+    assert_eq!(zone_value.block, 0);
+}
+
+#[test]
+fn challenges_take_no_entry() {
+    let image = of(&desired(vec![], vec![rule(RuleMode::Challenge, "203.0.113.0/24", Scope::User)]));
+    assert!(image.rules_v4.is_empty());
+    assert_eq!(image.rules.len(), 1, "but keep their name");
+}
+
+#[test]
+fn numbers_survive_a_change() {
+    let first = of(&desired(vec![app("tcp/1", "198.51.100.1"), app("tcp/2", "198.51.100.1")], vec![]));
+    let mut changed = desired(vec![app("tcp/2", "198.51.100.1"), app("tcp/3", "198.51.100.1")], vec![]);
+    let second = image(&changed, &first).unwrap();
+    let number = |image: &MapImage, app: &Application| {
+        image.apps.iter().find(|(_, name)| name.id == app.id.bytes()).map(|(number, _)| *number)
+    };
+    let kept = app("tcp/2", "198.51.100.1");
+    assert_eq!(number(&first, &kept), number(&second, &kept));
+    changed.applications.clear();
+    assert!(image(&changed, &second).unwrap().apps.is_empty());
+}
+
+#[test]
+fn an_application_of_an_unknown_zone_is_refused() {
+    let mut state = desired(vec![app("tcp/1", "198.51.100.1")], vec![]);
+    state.zones.clear();
+    assert!(matches!(image(&state, &MapImage::default()), Err(ImageError::UnknownZone(_))));
+}

@@ -1,0 +1,273 @@
+//! An instance in the kernel, from nothing to filtering and back: the table of contents of this folder.
+//!
+//! Each step is safe to be cut short by `kill -9`: the next start finds pins and goes on from there.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{MapError, MapInfo};
+use spectrum_common::layout::{self, Meta, Owner};
+
+use super::{
+    apply::ApplyError,
+    attach::{self, AttachError, AttachedXdp},
+    bpffs::{self, BpffsError},
+    diagnostics::Diagnostics,
+    diff::diff,
+    image::{ImageError, image},
+    load::{LoadError, Loaded, Options},
+    lock::{Lock, LockError},
+    maps::{ConfigMaps, EXPECTED, MapSource, OpenMapError},
+    netlink::{Netlink, NetlinkError},
+    pins::{self, Pins},
+};
+use crate::model::{DesiredState, Instance, XdpMode};
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Bpffs(#[from] BpffsError),
+    #[error(
+        "the pins in {path} have layout {found}, this build has layout {}: unload them with the build that loaded them, or with `spectrum unload`",
+        layout::VERSION
+    )]
+    OtherLayout { path: PathBuf, found: u32 },
+    #[error("{path} is not what this build pins there ({what}): remove it with `spectrum unload`")]
+    ForeignPin { path: PathBuf, what: String },
+    #[error("pins in {path}")]
+    Pins {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Map(#[from] OpenMapError),
+    #[error("read the configuration maps")]
+    Read(#[source] MapError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("write the configuration maps")]
+    Apply(#[from] ApplyError),
+    #[error("write the map META")]
+    Meta(#[source] MapError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("put the listening socket into the map LISTENERS")]
+    Listen(#[source] MapError),
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub revision: u64,
+    /// Writes to the maps.
+    pub writes: usize,
+    /// Pools that somebody else's route makes local: it was left alone.
+    pub foreign_routes: Vec<ipnet::IpNet>,
+}
+
+/// The programs and maps of one instance, in the hands of this process.
+pub struct KernelInstance {
+    pins: Pins,
+    loaded: Loaded,
+    maps: ConfigMaps,
+    owner: Owner,
+    adopted: bool,
+    attached: Vec<AttachedXdp>,
+    lock: Lock,
+}
+
+impl KernelInstance {
+    /// Loads the programs over pinned maps, adopting those that are there. Nothing is attached yet.
+    pub fn open(instance: &Instance, owner: Owner, log_level: u8) -> Result<Self, InstanceError> {
+        let lock = Lock::acquire(instance)?;
+        bpffs::ensure()?;
+        let pins = Pins::of(instance);
+        let found = check(&pins)?;
+        let opened = Self::load(pins.clone(), found, owner, log_level, lock);
+        if opened.is_err() && found.is_none() {
+            remove(&pins);
+        }
+        opened
+    }
+
+    fn load(pins: Pins, found: Option<Meta>, owner: Owner, log_level: u8, lock: Lock) -> Result<Self, InstanceError> {
+        pins.create().map_err(|source| InstanceError::Pins { path: pins.directory().to_owned(), source })?;
+        let loaded = Loaded::load(Options { pins: Some(&pins), log_level, ..Options::default() })?;
+        let mut maps = ConfigMaps::open(MapSource::Pins(&pins))?;
+        // What `spectrum load` made stays when a daemon that joined it leaves.
+        let owner = match found {
+            Some(meta) if meta.owner == Owner::Load as u32 => Owner::Load,
+            _ => owner,
+        };
+        let revision = found.map_or(0, |meta| meta.revision);
+        maps.set_meta(Meta { layout: layout::VERSION, owner: owner as u32, revision }).map_err(InstanceError::Meta)?;
+        Ok(Self { pins, loaded, maps, owner, adopted: found.is_some(), attached: Vec::new(), lock })
+    }
+
+    /// Makes the kernel do what `desired` says: maps first, then routes, so that no address is local before it is filtered.
+    pub async fn reconcile(&mut self, desired: &DesiredState, netlink: &Netlink) -> Result<Report, InstanceError> {
+        let have = self.maps.dump().map_err(InstanceError::Read)?;
+        let want = image(desired, &have)?;
+        let ops = diff(&have, &want);
+        for op in &ops {
+            log::debug!("{op}");
+        }
+        let writes = self.maps.apply(&ops)?;
+        let foreign_routes = routes(desired, netlink).await?;
+        let revision = self.maps.meta().map_err(InstanceError::Read)?.revision + 1;
+        let meta = Meta { layout: layout::VERSION, owner: self.owner as u32, revision };
+        self.maps.set_meta(meta).map_err(InstanceError::Meta)?;
+        Ok(Report { revision, writes, foreign_routes })
+    }
+
+    /// Attaches the programs, or puts them in the place of the ones that pinned links hold.
+    pub async fn attach(
+        &mut self,
+        interfaces: &[String],
+        mode: XdpMode,
+        netlink: &Netlink,
+    ) -> Result<(), InstanceError> {
+        attach::steer(&mut self.loaded, &self.pins)?;
+        self.attached = attach::xdp(&mut self.loaded, &self.pins, netlink, interfaces, mode).await?;
+        Ok(())
+    }
+
+    /// Leads every steered TCP connection to `listener` and the sockets that share its port.
+    pub fn listen(&mut self, listener: &impl std::os::fd::AsRawFd) -> Result<(), InstanceError> {
+        self.maps.set_tcp_listener(listener).map_err(InstanceError::Listen)
+    }
+
+    /// Tells the command line where this process can be asked.
+    pub fn announce(&mut self, socket: &Path) -> Result<(), InstanceError> {
+        Ok(self.lock.announce(socket)?)
+    }
+
+    pub fn attached(&self) -> &[AttachedXdp] {
+        &self.attached
+    }
+
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    pub fn maps(&self) -> &ConfigMaps {
+        &self.maps
+    }
+
+    /// Whether pins of an earlier process were taken over.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// What the programs log; silence where the level is 0.
+    pub fn diagnostics(&mut self) -> anyhow::Result<Diagnostics> {
+        Diagnostics::open(&mut self.loaded)
+    }
+
+    /// Ends this process's part: what `spectrum load` made stays, all else goes.
+    pub async fn release(self, netlink: &Netlink) -> Result<(), InstanceError> {
+        match self.owner {
+            Owner::Load => Ok(()),
+            Owner::Run => self.remove(netlink).await,
+        }
+    }
+
+    /// Takes everything away: routes first, so that no address stays local without its filter.
+    pub async fn remove(self, netlink: &Netlink) -> Result<(), InstanceError> {
+        let Self { pins, loaded, maps, .. } = self;
+        drop((maps, loaded));
+        take_away(&pins, netlink).await
+    }
+}
+
+/// `spectrum unload`: takes an instance away, whatever state and layout it is in. False: there was nothing.
+pub async fn unload(instance: &Instance, netlink: &Netlink) -> Result<bool, InstanceError> {
+    let _lock = Lock::acquire(instance)?;
+    let pins = Pins::of(instance);
+    let routes = netlink.pool_routes().await?;
+    if !pins.exist() && routes.is_empty() {
+        return Ok(false);
+    }
+    attach::check_here(&pins)?;
+    take_away(&pins, netlink).await?;
+    Ok(true)
+}
+
+async fn take_away(pins: &Pins, netlink: &Netlink) -> Result<(), InstanceError> {
+    for pool in netlink.pool_routes().await? {
+        netlink.remove_pool_route(pool).await?;
+    }
+    pins.remove().map_err(|source| InstanceError::Pins { path: pins.directory().to_owned(), source })?;
+    bpffs::release();
+    Ok(())
+}
+
+/// Makes exactly the pools of `desired` local. Returns those that somebody else had made so.
+async fn routes(desired: &DesiredState, netlink: &Netlink) -> Result<Vec<ipnet::IpNet>, InstanceError> {
+    let have = netlink.pool_routes().await?;
+    let want = &desired.edge.pools;
+    for pool in have.iter().filter(|pool| !want.contains(pool)) {
+        netlink.remove_pool_route(*pool).await?;
+    }
+    let mut foreign = Vec::new();
+    for pool in want.iter().filter(|pool| !have.contains(pool)) {
+        if !netlink.add_pool_route(*pool).await? {
+            foreign.push(*pool);
+        }
+    }
+    Ok(foreign)
+}
+
+/// Looks at what is pinned before anything is touched: `None` for nothing, or remains of a start that was cut short.
+fn check(pins: &Pins) -> Result<Option<Meta>, InstanceError> {
+    if !pins.exist() {
+        return Ok(None);
+    }
+    let meta = ConfigMaps::read_meta(pins);
+    let layout = meta.as_ref().map_or(0, |meta| meta.layout);
+    if layout == 0 && !pins.any_link() {
+        remove(pins);
+        return Ok(None);
+    }
+    if layout != layout::VERSION {
+        return Err(InstanceError::OtherLayout { path: pins.directory().to_owned(), found: layout });
+    }
+    for expected in EXPECTED {
+        let path = pins.map(expected.name);
+        let foreign = |what| InstanceError::ForeignPin { path: path.clone(), what };
+        let info = MapInfo::from_pin(&path).map_err(|error| foreign(error.to_string()))?;
+        let found = (info.key_size() as usize, info.value_size() as usize, info.max_entries() as usize);
+        if found != (expected.key, expected.value, expected.entries) {
+            return Err(foreign(format!(
+                "keys of {} bytes, values of {}, {} entries, where {}, {} and {} are expected",
+                found.0, found.1, found.2, expected.key, expected.value, expected.entries
+            )));
+        }
+    }
+    Ok(meta)
+}
+
+fn remove(pins: &Pins) {
+    if let Err(error) = pins.remove() {
+        log::warn!("remains of a start that failed stay in {}: {error}", pins.directory().display());
+    }
+    bpffs::release();
+}
+
+/// The instances that are loaded on this host.
+pub fn loaded() -> Vec<Instance> {
+    pins::instances()
+}

@@ -1,0 +1,125 @@
+//! The maps as typed handles: the only place that knows aya's map types.
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::LpmTrie},
+};
+use spectrum_common::{
+    layout::{Count, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
+    limits, names,
+    reason::SLOTS,
+};
+
+use super::pins::Pins;
+
+/// Maps that userspace writes. Writing is `apply`'s alone (I7).
+pub struct ConfigMaps {
+    pub(super) steer: LpmTrie<MapData, SteerKey, SteerValue>,
+    pub(super) rules_v4: LpmTrie<MapData, RuleKeyV4, RuleValue>,
+    pub(super) rules_v6: LpmTrie<MapData, RuleKeyV6, RuleValue>,
+    pub(super) apps: Array<MapData, ObjectId>,
+    pub(super) rules: Array<MapData, ObjectId>,
+    pub(super) zones: Array<MapData, ObjectId>,
+    pub(super) app_counters: PerCpuArray<MapData, Count>,
+    pub(super) meta: Array<MapData, Meta>,
+    pub(super) listeners: SockMap<MapData>,
+}
+
+/// Maps that the kernel programs write.
+pub struct CounterMaps {
+    pub(super) counters: PerCpuArray<MapData, Count>,
+    pub(super) app_counters: PerCpuArray<MapData, Count>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenMapError {
+    #[error("map {0} is missing")]
+    Missing(&'static str),
+    #[error("map {name}")]
+    Map {
+        name: &'static str,
+        #[source]
+        source: MapError,
+    },
+}
+
+/// Where handles come from.
+pub enum MapSource<'a> {
+    /// Pins of an instance.
+    Pins(&'a Pins),
+    /// A loaded object whose maps nobody pinned; each map can be taken once.
+    Object(&'a mut Ebpf),
+}
+
+impl MapSource<'_> {
+    fn data(&mut self, name: &'static str) -> Result<Map, OpenMapError> {
+        let map = |source| OpenMapError::Map { name, source };
+        match self {
+            Self::Pins(pins) => {
+                let data = MapData::from_pin(pins.map(name)).map_err(map)?;
+                Map::from_map_data(data).map_err(map)
+            }
+            Self::Object(ebpf) => ebpf.take_map(name).ok_or(OpenMapError::Missing(name)),
+        }
+    }
+
+    fn open<T: TryFrom<Map, Error = MapError>>(&mut self, name: &'static str) -> Result<T, OpenMapError> {
+        T::try_from(self.data(name)?).map_err(|source| OpenMapError::Map { name, source })
+    }
+}
+
+impl ConfigMaps {
+    pub fn open(mut source: MapSource<'_>) -> Result<Self, OpenMapError> {
+        Ok(Self {
+            steer: source.open(names::STEER)?,
+            rules_v4: source.open(names::RULES_V4)?,
+            rules_v6: source.open(names::RULES_V6)?,
+            apps: source.open(names::APPS)?,
+            rules: source.open(names::RULES)?,
+            zones: source.open(names::ZONES)?,
+            app_counters: source.open(names::APP_COUNTERS)?,
+            meta: source.open(names::META)?,
+            listeners: source.open(names::LISTENERS)?,
+        })
+    }
+}
+
+impl CounterMaps {
+    pub fn open(mut source: MapSource<'_>) -> Result<Self, OpenMapError> {
+        Ok(Self { counters: source.open(names::COUNTERS)?, app_counters: source.open(names::APP_COUNTERS)? })
+    }
+}
+
+/// The ring buffer of sampled verdicts.
+pub fn open_events(mut source: MapSource<'_>) -> Result<RingBuf<MapData>, OpenMapError> {
+    source.open(names::EVENTS)
+}
+
+/// Key size, value size and capacity that this build expects of a pinned map.
+pub struct Expected {
+    pub name: &'static str,
+    pub key: usize,
+    pub value: usize,
+    pub entries: usize,
+}
+
+/// What a pinned map must look like before it is used.
+pub const EXPECTED: [Expected; 9] = [
+    lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
+    lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
+    lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
+    array::<ObjectId>(names::APPS, limits::APPLICATIONS),
+    array::<ObjectId>(names::RULES, limits::RULES),
+    array::<ObjectId>(names::ZONES, limits::ZONES),
+    array::<Count>(names::COUNTERS, SLOTS as usize),
+    array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS as usize),
+    array::<Meta>(names::META, 1),
+];
+
+const fn lpm<K: Pod, V: Pod>(name: &'static str, entries: usize) -> Expected {
+    Expected { name, key: size_of::<u32>() + size_of::<K>(), value: size_of::<V>(), entries }
+}
+
+const fn array<V: Pod>(name: &'static str, entries: usize) -> Expected {
+    Expected { name, key: size_of::<u32>(), value: size_of::<V>(), entries }
+}

@@ -1,0 +1,218 @@
+//! Interfaces, addresses and local routes, asked of the kernel and told to it.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use futures_util::TryStreamExt as _;
+use ipnet::IpNet;
+use rtnetlink::{
+    Handle, RouteMessageBuilder,
+    packet_route::{
+        address::AddressAttribute,
+        link::{LinkAttribute, LinkXdp, XdpAttached},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    },
+};
+use tokio::task::JoinHandle;
+
+/// Marks the routes that are ours (`ip route show table local proto 213`), so that exactly those are taken away.
+const ROUTE_PROTOCOL: RouteProtocol = RouteProtocol::Other(213);
+/// Routing table 255: local addresses.
+const TABLE_LOCAL: u32 = 255;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub index: u32,
+    pub name: String,
+    pub xdp: Option<InterfaceXdp>,
+}
+
+/// The XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceXdp {
+    pub mode: AttachedMode,
+    pub program_id: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachedMode {
+    /// In the driver, before the kernel allocates anything.
+    Native,
+    /// In the kernel's receive path, for every driver, at a higher price.
+    Generic,
+    /// In the card, or several programs at once.
+    Other,
+}
+
+impl AttachedMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Other => "other",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct NetlinkError {
+    doing: String,
+    #[source]
+    source: rtnetlink::Error,
+}
+
+/// A connection to the kernel's routing subsystem, in the network namespace of the thread that opened it.
+pub struct Netlink {
+    handle: Handle,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Netlink {
+    /// Within a tokio runtime.
+    pub fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        Ok(Self { handle, connection: tokio::spawn(connection) })
+    }
+
+    pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
+        let error = |source| NetlinkError { doing: "list the network interfaces".to_owned(), source };
+        let links: Vec<_> = self.handle.link().get().execute().try_collect().await.map_err(error)?;
+        Ok(links.into_iter().filter_map(|link| interface(link.header.index, link.attributes)).collect())
+    }
+
+    pub async fn interface(&self, name: &str) -> Result<Option<Interface>, NetlinkError> {
+        Ok(self.interfaces().await?.into_iter().find(|interface| interface.name == name))
+    }
+
+    /// Every address of this host, on any interface.
+    pub async fn addresses(&self) -> Result<Vec<IpAddr>, NetlinkError> {
+        let error = |source| NetlinkError { doing: "list the addresses of this host".to_owned(), source };
+        let messages: Vec<_> = self.handle.address().get().execute().try_collect().await.map_err(error)?;
+        // IFA_LOCAL is the address itself; IFA_ADDRESS is the peer's on a point-to-point link, and all that IPv6 has.
+        let own = |attributes: Vec<AddressAttribute>| {
+            let mut found = None;
+            for attribute in attributes {
+                match attribute {
+                    AddressAttribute::Local(address) => found = Some(address),
+                    AddressAttribute::Address(address) => found = found.or(Some(address)),
+                    _ => {}
+                }
+            }
+            found
+        };
+        Ok(messages.into_iter().filter_map(|message| own(message.attributes)).collect())
+    }
+
+    /// The local routes that this program has added.
+    pub async fn pool_routes(&self) -> Result<Vec<IpNet>, NetlinkError> {
+        let error = |source| NetlinkError { doing: "list the local routes".to_owned(), source };
+        let mut pools = Vec::new();
+        for question in [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+        {
+            let routes: Vec<_> = self.handle.route().get(question).execute().try_collect().await.map_err(error)?;
+            pools.extend(routes.iter().filter_map(pool_of));
+        }
+        pools.sort();
+        Ok(pools)
+    }
+
+    /// Makes a pool local. False: somebody else's route does that already, and it stays theirs.
+    pub async fn add_pool_route(&self, pool: IpNet) -> Result<bool, NetlinkError> {
+        match self.handle.route().add(pool_route(pool)).execute().await {
+            Ok(()) => Ok(true),
+            Err(error) if is_errno(&error, libc::EEXIST) => Ok(false),
+            Err(source) => Err(NetlinkError { doing: format!("add the local route for pool {pool}"), source }),
+        }
+    }
+
+    pub async fn remove_pool_route(&self, pool: IpNet) -> Result<(), NetlinkError> {
+        match self.handle.route().del(pool_route(pool)).execute().await {
+            Ok(()) => Ok(()),
+            Err(error) if is_errno(&error, libc::ESRCH) => Ok(()),
+            Err(source) => Err(NetlinkError { doing: format!("remove the local route for pool {pool}"), source }),
+        }
+    }
+}
+
+fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -errno)
+}
+
+/// `ip route add local POOL dev lo src 127.0.0.1 proto 213`.
+///
+/// Without a preferred source, this host would talk to the pool from the pool's own address (`ip_route_output_key_hash_rcu`
+/// takes the destination), and the answers would meet closed ports.
+fn pool_route(pool: IpNet) -> RouteMessage {
+    match pool {
+        IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(net.network(), net.prefix_len())
+            .pref_source(Ipv4Addr::LOCALHOST)
+            .output_interface(LOOPBACK)
+            .table_id(TABLE_LOCAL)
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .protocol(ROUTE_PROTOCOL)
+            .build(),
+        IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(net.network(), net.prefix_len())
+            .pref_source(Ipv6Addr::LOCALHOST)
+            .output_interface(LOOPBACK)
+            .table_id(TABLE_LOCAL)
+            .kind(RouteType::Local)
+            .protocol(ROUTE_PROTOCOL)
+            .build(),
+    }
+}
+
+/// `lo` has index 1 in every network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LOOPBACK: u32 = 1;
+
+fn pool_of(route: &RouteMessage) -> Option<IpNet> {
+    if route.header.protocol != ROUTE_PROTOCOL || route.header.kind != RouteType::Local {
+        return None;
+    }
+    let destination = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    })?;
+    IpNet::new(destination, route.header.destination_prefix_length).ok()
+}
+
+fn interface(index: u32, attributes: Vec<LinkAttribute>) -> Option<Interface> {
+    let mut name = None;
+    let mut xdp = None;
+    for attribute in attributes {
+        match attribute {
+            LinkAttribute::IfName(found) => name = Some(found),
+            LinkAttribute::Xdp(found) => xdp = interface_xdp(&found),
+            _ => {}
+        }
+    }
+    Some(Interface { index, name: name?, xdp })
+}
+
+fn interface_xdp(attributes: &[LinkXdp]) -> Option<InterfaceXdp> {
+    let mode = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::None) => None,
+        LinkXdp::Attached(XdpAttached::Driver) => Some(AttachedMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(AttachedMode::Generic),
+        LinkXdp::Attached(_) => Some(AttachedMode::Other),
+        _ => None,
+    })?;
+    let program_id = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    });
+    Some(InterfaceXdp { mode, program_id: program_id.unwrap_or_default() })
+}

@@ -1,0 +1,84 @@
+//! What the kernel holds: dumps of the configuration maps, and sums of the counters.
+
+use aya::maps::{Array, Map, MapData, MapError, PerCpuValues, lpm_trie::LpmTrie};
+use spectrum_common::{
+    Reason,
+    layout::{Count, Meta, ObjectId, app_counter},
+    names,
+};
+
+use super::{
+    image::{MapImage, Prefix},
+    maps::{ConfigMaps, CounterMaps},
+    numbers::Names,
+    pins::Pins,
+};
+
+impl ConfigMaps {
+    /// Everything that `apply` may have written.
+    pub fn dump(&self) -> Result<MapImage, MapError> {
+        Ok(MapImage {
+            steer: trie(&self.steer)?,
+            rules_v4: trie(&self.rules_v4)?,
+            rules_v6: trie(&self.rules_v6)?,
+            apps: naming(&self.apps)?,
+            rules: naming(&self.rules)?,
+            zones: naming(&self.zones)?,
+        })
+    }
+
+    /// Which application and which rule the numbers stand for.
+    pub fn names(&self) -> Result<(Names, Names), MapError> {
+        Ok((naming(&self.apps)?, naming(&self.rules)?))
+    }
+
+    /// The META of pins that may be of another layout: only its first field has the same place in all of them.
+    pub fn read_meta(pins: &Pins) -> Option<Meta> {
+        let data = MapData::from_pin(pins.map(names::META)).ok()?;
+        let map = Map::from_map_data(data).ok()?;
+        Array::<_, Meta>::try_from(map).ok()?.get(&0, 0).ok()
+    }
+
+    pub fn meta(&self) -> Result<Meta, MapError> {
+        self.meta.get(&0, 0)
+    }
+}
+
+impl CounterMaps {
+    /// Sum over CPUs since the maps were made.
+    pub fn total(&self, reason: Reason) -> Result<Count, MapError> {
+        self.counters.get(&reason.index(), 0).map(|per_cpu| sum(&per_cpu))
+    }
+
+    /// As [`Self::total`], for one application's number.
+    pub fn of_app(&self, app: u32, reason: Reason) -> Result<Count, MapError> {
+        self.app_counters.get(&app_counter(app, reason), 0).map(|per_cpu| sum(&per_cpu))
+    }
+}
+
+fn sum(per_cpu: &PerCpuValues<Count>) -> Count {
+    per_cpu.iter().fold(Count::default(), |total, count| Count {
+        packets: total.packets + count.packets,
+        bytes: total.bytes + count.bytes,
+    })
+}
+
+fn trie<K: aya::Pod + Ord, V: aya::Pod>(
+    trie: &LpmTrie<MapData, K, V>,
+) -> Result<std::collections::BTreeMap<Prefix<K>, V>, MapError> {
+    trie.iter()
+        .map(|entry| entry.map(|(key, value)| (Prefix { bits: key.prefix_len(), key: key.data() }, value)))
+        .collect()
+}
+
+/// The numbers in use. Arrays have no holes: a free number is all zero.
+fn naming(array: &Array<MapData, ObjectId>) -> Result<Names, MapError> {
+    let mut names = Names::new();
+    for (number, id) in array.iter().enumerate() {
+        let id = id?;
+        if id != ObjectId::default() {
+            names.insert(u32::try_from(number).unwrap_or(u32::MAX), id);
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,123 @@
+//! The few `bpf(2)` commands that aya does not offer: a pinned link's descriptor, what the link hangs on, and a new
+//! program for a steering link.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use bytemuck::{Pod, Zeroable};
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+
+/// `bpf_link_type` of a link to a network namespace (`sk_lookup`).
+const BPF_LINK_TYPE_NETNS: u32 = 5;
+/// `bpf_link_type` of an XDP link.
+const BPF_LINK_TYPE_XDP: u32 = 6;
+
+/// What a link hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkTarget {
+    /// Inode of the network namespace; 0: it is gone.
+    Netns {
+        inode: u32,
+    },
+    /// Index of the interface; 0: it is gone.
+    Interface {
+        index: u32,
+    },
+    Other,
+}
+
+/// `struct bpf_link_info` (include/uapi/linux/bpf.h), as far as it is read here.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program_id: u32,
+    zero: u32,
+    /// The union: `netns.netns_ino` or `xdp.ifindex` come first.
+    target: u32,
+    rest: [u32; 11],
+}
+
+const LINK_INFO_BYTES: u32 = 64;
+const _: () = assert!(size_of::<LinkInfo>() == LINK_INFO_BYTES as usize);
+
+/// Identity of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub id: u32,
+    pub program_id: u32,
+    pub target: LinkTarget,
+}
+
+/// Opens what is pinned at `path`.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    #[repr(C)]
+    struct Attr {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Attr { path: name.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the kernel has just made it for this process, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Asks the kernel what a link is.
+pub fn link(link: impl AsFd) -> io::Result<Link> {
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    #[repr(C)]
+    struct Attr {
+        fd: u32,
+        length: u32,
+        info: u64,
+    }
+    let mut info = LinkInfo::zeroed();
+    let mut attr =
+        Attr { fd: raw(link.as_fd()), length: LINK_INFO_BYTES, info: (&raw mut info).expose_provenance() as u64 };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let target = match info.kind {
+        BPF_LINK_TYPE_NETNS => LinkTarget::Netns { inode: info.target },
+        BPF_LINK_TYPE_XDP => LinkTarget::Interface { index: info.target },
+        _ => LinkTarget::Other,
+    };
+    Ok(Link { id: info.id, program_id: info.program_id, target })
+}
+
+/// Puts another program of the same type in a link's place, atomically.
+pub fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    #[repr(C)]
+    struct Attr {
+        link: u32,
+        program: u32,
+        flags: u32,
+        old_program: u32,
+    }
+    let mut attr = Attr { link: raw(link.as_fd()), program: raw(program.as_fd()), flags: 0, old_program: 0 };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn bpf<A: Pod>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_int> {
+    // SAFETY: `attr` is plain data of the length that is given; pointers in it are valid for the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>()) };
+    // Zero or a descriptor, both of which fit.
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(libc::c_int::try_from(result).unwrap_or_default()) }
+}

@@ -1,0 +1,139 @@
+//! The three calls of bpf(2) that the benchmark needs beside the loader of the product: a program of two instructions
+//! as the zero line, its attachment, and test runs by descriptor.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result};
+use bytemuck::{Pod, Zeroable};
+
+/// `XDP_DROP` and `XDP_PASS` of `enum xdp_action`.
+pub(crate) const XDP_DROP: i32 = 1;
+pub(crate) const XDP_PASS: i32 = 2;
+
+/// Loads the XDP program that only returns `action`.
+pub(crate) fn load_constant(action: i32) -> Result<OwnedFd> {
+    // r0 = action (BPF_ALU64 | BPF_MOV | BPF_K), then BPF_EXIT.
+    let program = [
+        Instruction { code: 0xb7, immediate: action, ..Zeroable::zeroed() },
+        Instruction { code: 0x95, ..Zeroable::zeroed() },
+    ];
+    let license = c"GPL";
+    let attributes = LoadAttributes {
+        program_type: PROG_TYPE_XDP,
+        instruction_count: 2,
+        instructions: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        ..Zeroable::zeroed()
+    };
+    owned(bpf(PROG_LOAD, &attributes).context("load an empty XDP program (needs CAP_BPF and CAP_NET_ADMIN)")?)
+}
+
+/// Attaches `program` to an interface of the calling thread's network namespace, in native mode, for as long as the
+/// returned link lives.
+pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
+    let attributes = LinkAttributes {
+        program: program.as_raw_fd().cast_unsigned(),
+        ifindex,
+        attach_type: ATTACH_XDP,
+        flags: XDP_FLAGS_DRV_MODE,
+    };
+    owned(bpf(LINK_CREATE, &attributes).with_context(|| format!("attach XDP to interface {ifindex}"))?)
+}
+
+/// What a test run answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TestRun {
+    pub(crate) verdict: u32,
+    /// Mean time of one run, nanoseconds.
+    pub(crate) nanoseconds: u32,
+}
+
+/// Runs `program` on `frame` `repeat` times (`BPF_PROG_TEST_RUN`; the frame is not made anew between the runs).
+pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<TestRun> {
+    let mut attributes = TestAttributes {
+        program: program.as_raw_fd().cast_unsigned(),
+        data_size_in: u32::try_from(frame.len()).context("frame too long")?,
+        data_in: frame.as_ptr() as u64,
+        repeat,
+        ..Zeroable::zeroed()
+    };
+    call(PROG_TEST_RUN, &raw mut attributes).context("test run of an XDP program")?;
+    Ok(TestRun { verdict: attributes.verdict, nanoseconds: attributes.duration })
+}
+
+fn bpf<T: Pod>(command: i64, attributes: &T) -> io::Result<i64> {
+    let mut copy = *attributes;
+    call(command, &raw mut copy)
+}
+
+fn call<T: Pod>(command: i64, attributes: *mut T) -> io::Result<i64> {
+    // SAFETY: `attributes` points to a live `T` without padding of exactly the length given, laid out as the members
+    // of `union bpf_attr` that `command` reads and writes; the pointers inside live until the call returns.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+fn owned(descriptor: i64) -> Result<OwnedFd> {
+    let descriptor = i32::try_from(descriptor).context("descriptor out of range")?;
+    // SAFETY: the kernel just made this descriptor for us, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+const PROG_LOAD: i64 = 5;
+const PROG_TEST_RUN: i64 = 10;
+const LINK_CREATE: i64 = 28;
+const PROG_TYPE_XDP: u32 = 6;
+const ATTACH_XDP: u32 = 37;
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+/// `struct bpf_insn`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Instruction {
+    code: u8,
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+/// The head of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LoadAttributes {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_LINK_CREATE`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LinkAttributes {
+    program: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TestAttributes {
+    program: u32,
+    verdict: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+const _: () = assert!(size_of::<Instruction>() == 8, "the kernel counts instructions of eight bytes");

@@ -1,0 +1,35 @@
+//! No proxy: the client's packets are routed through the edge. Also the empty XDP program that stands in front of
+//! everything that brings none of its own.
+//!
+//! XDP changes what a veth pair can do (its peer stops handing over packets larger than the MTU), so every contestant
+//! must have a program attached. The peers get the cheapest one there is, two instructions, while Spectrum pays for its
+//! own filter: what inequality remains is in the peers' favour.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result};
+use nix::net::if_::if_nametoindex;
+
+use super::Running;
+use crate::bpf;
+use crate::world::{EDGE_DEVICE, ORIGIN_V4, ORIGIN_V6, World};
+
+/// An attached program that passes everything.
+pub(super) struct EmptyXdp {
+    _link: OwnedFd,
+}
+
+impl EmptyXdp {
+    pub(super) fn attach(world: &World) -> Result<Self> {
+        let program = bpf::load_constant(bpf::XDP_PASS)?;
+        let link = world.edge.run(|| {
+            let ifindex = if_nametoindex(EDGE_DEVICE).context("find the edge's interface")?;
+            bpf::attach_xdp(program.as_fd(), ifindex)
+        })?;
+        Ok(Self { _link: link })
+    }
+}
+
+pub(super) fn start(world: &World) -> Result<Running> {
+    Ok(Running { addresses: [ORIGIN_V4, ORIGIN_V6], process: None, _xdp: Some(EmptyXdp::attach(world)?) })
+}

@@ -1,0 +1,53 @@
+//! Spectrum itself, with a configuration as an operator would write it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::process::{Process, configuration, first_line};
+use super::{Running, WORKERS};
+use crate::origin::Service;
+use crate::world::{EDGE_DEVICE, ORIGIN_V4, POOL_V4, POOL_V6, POOLS, World};
+
+pub(super) fn version(program: &Path) -> Result<String> {
+    first_line(program, "--version")
+}
+
+pub(super) fn start(world: &World, program: &Path, relay: &str) -> Result<Running> {
+    let file = configuration("spectrum.toml", &text(relay))?;
+    let mut command = Command::new(program);
+    command.arg("run").arg("--config").arg(file);
+    let ready = SocketAddr::new(POOL_V4, Service::Echo.port());
+    let process = Process::start(world, command, ready)?;
+    Ok(Running { addresses: [POOL_V4, POOL_V6], process: Some(process), _xdp: None })
+}
+
+fn text(relay: &str) -> String {
+    let [v4_pool, v6_pool] = POOLS;
+    let (first, last) = (Service::Source.port(), Service::Echo.port());
+    format!(
+        r#"[node]
+interfaces = ["{EDGE_DEVICE}"]
+xdp_mode = "native"
+instance = "bench"
+state_dir = "/run/spectrum-bench/state"
+workers = {WORKERS}
+relay = "{relay}"
+
+[edge]
+pools = ["{v4_pool}", "{v6_pool}"]
+
+[[zones]]
+name = "example.com"
+
+[[applications]]
+protocol = "tcp/{first}-{last}"
+dns = {{ type = "ADDRESS", name = "bench.example.com" }}
+edge_ips = {{ type = "static", ips = ["{POOL_V4}", "{POOL_V6}"] }}
+origin_direct = ["tcp://{ORIGIN_V4}:{first}-{last}"]
+ip_firewall = true
+"#
+    )
+}

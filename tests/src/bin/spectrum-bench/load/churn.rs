@@ -1,0 +1,133 @@
+//! New connections, one after the other in many slots: connect, one message and its answer, close.
+//!
+//! The client closes first and in order, so the `TIME_WAIT` is its own; its many addresses and `tcp_tw_reuse` keep it
+//! in ports.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::latency::Latencies;
+use super::{MESSAGE, connect};
+use crate::window::Clock;
+
+/// A connection that is not answered for this long has failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// More failures than this and the figure means nothing.
+const FAILURES: usize = 1000;
+
+/// What one generator thread did within the window.
+#[derive(Default)]
+pub(crate) struct Churn {
+    /// Time from the connect to the whole answer.
+    pub(crate) times: Latencies,
+    pub(crate) failures: usize,
+}
+
+/// Keeps `slots` connections going until the clock ends. Must run inside the client's namespace.
+pub(crate) fn run(to: SocketAddr, sources: &[IpAddr], slots: usize, clock: &Clock) -> Result<Churn> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut sources = sources.iter().copied().cycle();
+    let mut open = || connect::begin(sources.next().unwrap_or(to.ip()), to);
+    let mut churn = Churn::default();
+    let mut connections: Vec<Option<Connection>> = (0..slots).map(|_| None).collect();
+    let mut events = [EpollEvent::empty(); 64];
+    loop {
+        let now = Instant::now();
+        if clock.over(now) {
+            return Ok(churn);
+        }
+        for (key, slot) in connections.iter_mut().enumerate() {
+            if slot.as_ref().is_some_and(|connection| now - connection.began > PATIENCE) {
+                *slot = None;
+                churn.fail(&io::Error::from(ErrorKind::TimedOut))?;
+            }
+            if slot.is_none() {
+                match open().and_then(|stream| Connection::watch(stream, &epoll, key, now)) {
+                    Ok(connection) => *slot = Some(connection),
+                    Err(error) => churn.fail(&error)?,
+                }
+            }
+        }
+        let count = match epoll.wait(&mut events, EpollTimeout::from(100u8)) {
+            Err(Errno::EINTR) => continue,
+            answer => answer?,
+        };
+        for event in events.iter().take(count) {
+            let Some(slot) = usize::try_from(event.data()).ok().and_then(|key| connections.get_mut(key)) else {
+                continue;
+            };
+            let Some(connection) = slot else { continue };
+            match connection.advance() {
+                Ok(false) => {}
+                Ok(true) => {
+                    let now = Instant::now();
+                    if clock.counts(now) {
+                        churn.times.record(now - connection.began);
+                    }
+                    *slot = None;
+                }
+                Err(error) => {
+                    *slot = None;
+                    churn.fail(&error)?;
+                }
+            }
+        }
+    }
+}
+
+impl Churn {
+    fn fail(&mut self, error: &io::Error) -> Result<()> {
+        self.failures += 1;
+        if self.failures > FAILURES {
+            bail!("more than {FAILURES} connections failed, the last with: {error}");
+        }
+        Ok(())
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    began: Instant,
+    asked: bool,
+    answered: usize,
+}
+
+impl Connection {
+    fn watch(stream: TcpStream, epoll: &Epoll, key: usize, began: Instant) -> io::Result<Self> {
+        // Edge-triggered: one registration serves the connect, the answer and the end.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        epoll.add(&stream, EpollEvent::new(flags, key as u64))?;
+        Ok(Self { stream, began, asked: false, answered: 0 })
+    }
+
+    /// Does what can be done now; true when the whole answer is there.
+    fn advance(&mut self) -> io::Result<bool> {
+        if !self.asked {
+            return match self.stream.write(&[b'?'; MESSAGE]) {
+                // The answer makes an event of its own.
+                Ok(MESSAGE) => {
+                    self.asked = true;
+                    Ok(false)
+                }
+                Ok(_) => Err(io::Error::other("a small request was cut")),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+                Err(error) => Err(error),
+            };
+        }
+        let mut buffer = [0; MESSAGE];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                self.answered += read;
+                Ok(self.answered >= MESSAGE)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

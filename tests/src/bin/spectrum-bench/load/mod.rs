@@ -1,0 +1,21 @@
+//! The client's side: load generators that know nothing about contestants or figures.
+
+pub(crate) mod bulk;
+pub(crate) mod churn;
+pub(crate) mod connect;
+pub(crate) mod idle;
+pub(crate) mod latency;
+pub(crate) mod requests;
+
+use std::time::Duration;
+
+/// Bytes of a small request and of its answer.
+pub(crate) const MESSAGE: usize = 100;
+/// Threads of the generators for small things: as many as every contestant has workers.
+pub(crate) const THREADS: usize = 2;
+
+/// Lets time pass: a measured window is a span of time.
+pub(crate) fn pause(span: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "a pause is the point: the load runs in other threads meanwhile")]
+    std::thread::sleep(span);
+}

@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::window::Spans;
+
+/// Compares Spectrum with direct forwarding, HAProxy and nginx. Needs root; touches nothing of the host's network.
+#[derive(Debug, clap::Parser)]
+#[command(name = "spectrum-bench")]
+pub(crate) struct Options {
+    /// Program of Spectrum, built for release; without it, and without `SPECTRUM_BIN`, only the
+    /// peers are measured
+    #[arg(long, value_name = "PATH")]
+    spectrum: Option<PathBuf>,
+    /// Times every contestant is measured; at least 5 for a figure that counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Short windows: to see that everything works, not to quote
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these measures
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) measures: Vec<String>,
+    /// Only these contestants
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) contestants: Vec<String>,
+    /// The cost of the XDP program too, where only some measures are chosen
+    #[arg(long)]
+    pub(crate) xdp: bool,
+    /// Also write everything, with every sample, as JSON
+    #[arg(long, value_name = "PATH")]
+    pub(crate) json: Option<PathBuf>,
+    /// Also write the tables as Markdown
+    #[arg(long, value_name = "PATH")]
+    pub(crate) markdown: Option<PathBuf>,
+}
+
+impl Options {
+    /// Spectrum's program, if it is to be measured.
+    pub(crate) fn spectrum(&self) -> Option<PathBuf> {
+        self.spectrum.clone().or_else(|| env::var_os("SPECTRUM_BIN").map(PathBuf::from))
+    }
+
+    pub(crate) fn spans(&self) -> Spans {
+        let milliseconds =
+            |warm_up, window| Spans { warm_up: Duration::from_millis(warm_up), window: Duration::from_millis(window) };
+        if self.quick { milliseconds(300, 1000) } else { milliseconds(500, 3000) }
+    }
+}
+
+/// Those of `all` whose name is in `names`; all of them where no name is given.
+pub(crate) fn chosen<T>(all: Vec<T>, names: &[String], name: impl Fn(&T) -> String) -> Result<Vec<T>> {
+    let known: Vec<String> = all.iter().map(&name).collect();
+    if let Some(unknown) = names.iter().find(|wanted| !known.contains(wanted)) {
+        bail!("there is no \"{unknown}\"; there is: {}", known.join(", "));
+    }
+    Ok(all.into_iter().filter(|item| names.is_empty() || names.contains(&name(item))).collect())
+}

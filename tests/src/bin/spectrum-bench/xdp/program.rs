@@ -1,0 +1,75 @@
+//! Spectrum's own object with the maps of an ordinary node: one application and the rules of [`Sources`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use anyhow::{Context as _, Result};
+use aya::maps::PerCpuArray;
+use spectrum_common::layout::{
+    Count, PROTOCOL_TCP, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerValue, steer_flags,
+};
+use spectrum_common::{Reason, names, steer};
+use spectrum_user::dataplane::diff::diff;
+use spectrum_user::dataplane::image::{MapImage, Prefix, octets};
+use spectrum_user::dataplane::load::{Loaded, Options};
+use spectrum_user::dataplane::maps::{ConfigMaps, MapSource};
+
+use super::frames::{ALLOWED_V4, EDGE_V4, EDGE_V6, PORT, Sources};
+
+pub(super) struct Program {
+    loaded: Loaded,
+    descriptor: OwnedFd,
+    _maps: ConfigMaps,
+}
+
+impl Program {
+    pub(super) fn load(sources: &Sources) -> Result<Self> {
+        let mut loaded = Loaded::load(Options::default())?;
+        let descriptor = loaded.xdp()?.fd()?.as_fd().try_clone_to_owned()?;
+        let mut maps = ConfigMaps::open(MapSource::Object(&mut loaded.ebpf))?;
+        maps.apply(&diff(&MapImage::default(), &image(sources)))?;
+        Ok(Self { loaded, descriptor, _maps: maps })
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Packets that the program has counted under `reason`.
+    pub(super) fn counted(&self, reason: Reason) -> Result<u64> {
+        let map = self.loaded.ebpf.map(names::COUNTERS).context("the object has no counters")?;
+        let counters: PerCpuArray<_, Count> = map.try_into()?;
+        Ok(counters.get(&reason.index(), 0)?.iter().map(|count| count.packets).sum())
+    }
+}
+
+fn image(sources: &Sources) -> MapImage {
+    let steer = [IpAddr::V4(EDGE_V4), IpAddr::V6(EDGE_V6)].map(|address| {
+        let key = steer::key(PROTOCOL_TCP, octets(address), PORT.to_be_bytes());
+        (Prefix { bits: steer::PORT_BITS, key }, SteerValue { app: 0, zone: 1, flags: steer_flags::IP_FIREWALL })
+    });
+    let scope = SCOPE_USER.to_be_bytes();
+    let scope_bits = u32::BITS;
+    let block = |rule: usize| RuleValue { allow: 0, block: u32::try_from(rule).unwrap_or(u32::MAX) };
+    let mut rules_v4: BTreeMap<_, _> = sources
+        .prefixes_v4
+        .iter()
+        .zip(2..)
+        .map(|((address, bits), rule)| {
+            (Prefix { bits: scope_bits + bits, key: RuleKeyV4 { scope, address: address.octets() } }, block(rule))
+        })
+        .collect();
+    let (allowed, allowed_bits) = ALLOWED_V4;
+    let key = RuleKeyV4 { scope, address: allowed.octets() };
+    rules_v4.insert(Prefix { bits: scope_bits + allowed_bits, key }, RuleValue { allow: 1, block: 0 });
+    let rules_v6 = sources
+        .prefixes_v6
+        .iter()
+        .zip(2 + sources.prefixes_v4.len()..)
+        .map(|((address, bits), rule)| {
+            (Prefix { bits: scope_bits + bits, key: RuleKeyV6 { scope, address: address.octets() } }, block(rule))
+        })
+        .collect();
+    MapImage { steer: steer.into(), rules_v4, rules_v6, ..MapImage::default() }
+}

@@ -1,0 +1,128 @@
+//! A world of three network namespaces, joined by veth pairs, that goes with the test process however it ends.
+//!
+//! ```text
+//!   client                          edge                                      origin
+//!   eth0 192.0.2.2/24       ──  eth0 192.0.2.1/24
+//!        192.0.2.66/24               eth1 203.0.113.1/24          ──  eth0 203.0.113.2/24
+//!        2001:db8:c::2/64            2001:db8:c::1/64
+//!        2001:db8:c::66/64           2001:db8:f::1/64                      2001:db8:f::2/64
+//! ```
+//! The pools `198.51.100.0/24` and `2001:db8:51::/64` are routed by the client to the edge, and nobody has their addresses
+//! until `spectrum` makes them local. Nothing is forwarded: a byte that arrives at the origin went through a proxy.
+//!
+//! Namespaces are anonymous (they live as long as the threads in them), each has mounts of its own (`/sys`,
+//! `/sys/fs/bpf`, `/run`), and every child dies with its parent: nothing is left behind, and worlds run in parallel.
+
+pub mod client;
+pub mod config;
+pub mod edge;
+pub mod namespace;
+pub mod origin;
+pub mod process;
+pub mod server;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
+
+use client::Client;
+use edge::Edge;
+use namespace::Namespace;
+use origin::Origin;
+use tempfile::TempDir;
+
+/// The client's ordinary address.
+pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+/// The client's other address, the one that rules are about.
+pub const SHUNNED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
+pub const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2));
+pub const SHUNNED_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x66));
+
+/// The edge's own addresses on the client's side: the host's, not the pool's.
+pub const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub const HOST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1));
+
+/// Addresses of the pools.
+pub const POOL: &str = "198.51.100.0/24";
+pub const POOL_V6: &str = "2001:db8:51::/64";
+pub const EDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10));
+pub const EDGE_OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 11));
+pub const EDGE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x10));
+
+pub const ORIGIN: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2));
+pub const ORIGIN_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 2));
+/// Addresses behind the edge that nobody has: an origin that is unreachable at once, and one that never answers.
+pub const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 250));
+
+/// Client, edge and origin. Dropping it ends everything that runs in it.
+pub struct World {
+    client: Client,
+    edge: Edge,
+    origin: Origin,
+    directory: TempDir,
+}
+
+impl World {
+    /// Panics with what to do about it where the privileges are missing.
+    pub fn new() -> Self {
+        let directory = TempDir::with_prefix("spectrum-world-").expect("make a directory for the world");
+        let (client, edge, origin) = (Namespace::new("client"), Namespace::new("edge"), Namespace::new("origin"));
+        edge.ip(&[
+            &format!("link add eth0 type veth peer name eth0 netns {}", client.path()),
+            &format!("link add eth1 type veth peer name eth0 netns {}", origin.path()),
+            "addr add 192.0.2.1/24 dev eth0",
+            "addr add 2001:db8:c::1/64 dev eth0 nodad",
+            "addr add 203.0.113.1/24 dev eth1",
+            "addr add 2001:db8:f::1/64 dev eth1 nodad",
+            "link set lo up",
+            "link set eth0 up",
+            "link set eth1 up",
+        ]);
+        client.ip(&[
+            "addr add 192.0.2.2/24 dev eth0",
+            "addr add 192.0.2.66/24 dev eth0",
+            "addr add 2001:db8:c::2/64 dev eth0 nodad",
+            "addr add 2001:db8:c::66/64 dev eth0 nodad",
+            "link set lo up",
+            "link set eth0 up",
+            "route add 198.51.100.0/24 via 192.0.2.1",
+            "route add 2001:db8:51::/64 via 2001:db8:c::1",
+        ]);
+        origin.ip(&[
+            "addr add 203.0.113.2/24 dev eth0",
+            "addr add 2001:db8:f::2/64 dev eth0 nodad",
+            "link set lo up",
+            "link set eth0 up",
+        ]);
+        Self {
+            client: Client::new(client, directory.path()),
+            edge: Edge::new(edge, directory.path()),
+            origin: Origin::new(origin, directory.path()),
+            directory,
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// A directory that goes with the world.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}

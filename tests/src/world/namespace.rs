@@ -1,0 +1,167 @@
+//! One network namespace with mounts of its own, held by a resident thread.
+//!
+//! A namespace belongs to a thread, and threads and processes that it starts inherit it. Everything that runs here is
+//! started by the resident: it lives as long as the world, which matters because a child's `PR_SET_PDEATHSIG` fires
+//! when the *thread* that forked it ends (`man 2 prctl`).
+
+use std::{
+    io::{self, Write as _},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+    sys::signal::Signal,
+    unistd::{Pid, geteuid, gettid},
+};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+pub struct Namespace {
+    role: &'static str,
+    tid: Pid,
+    jobs: Option<mpsc::Sender<Job>>,
+    resident: Option<JoinHandle<()>>,
+}
+
+impl Namespace {
+    pub fn new(role: &'static str) -> Self {
+        require_root();
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (ready, entered) = mpsc::channel();
+        let resident = thread::Builder::new()
+            .name(format!("{role} namespace"))
+            .spawn(move || {
+                let outcome = isolate();
+                let isolated = outcome.is_ok();
+                ready.send(outcome.map(|()| gettid())).expect("the world waits for this");
+                if isolated {
+                    for job in inbox {
+                        job();
+                    }
+                }
+            })
+            .expect("start a thread");
+        let tid = entered
+            .recv()
+            .expect("the resident answers")
+            .unwrap_or_else(|error| panic!("make the {role} namespace: {error:#}; {NEEDS}"));
+        Self { role, tid, jobs: Some(jobs), resident: Some(resident) }
+    }
+
+    /// Where this namespace can be opened as long as it lives.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/task/{}/ns/net", Pid::this(), self.tid)
+    }
+
+    /// Runs `f` on a fresh thread inside the namespace, beside whatever else runs there.
+    pub fn spawn<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
+        self.resident(move || thread::spawn(f))
+    }
+
+    /// Runs `f` on a fresh thread inside the namespace and waits for its answer.
+    pub fn run<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
+        self.spawn(f).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Starts a program inside the namespace that is killed when this process ends, however it ends.
+    pub fn start(&self, mut command: Command) -> Child {
+        // SAFETY: only async-signal-safe calls between fork and exec: prctl and nothing else.
+        unsafe {
+            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+        }
+        let line = format!("{command:?}");
+        self.resident(move || command.spawn()).unwrap_or_else(|error| panic!("start {line}: {error}"))
+    }
+
+    /// Runs a program inside the namespace to its end, whatever its end is.
+    pub fn output(&self, mut command: Command) -> Output {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let line = format!("{command:?}");
+        self.start(command).wait_with_output().unwrap_or_else(|error| panic!("wait for {line}: {error}"))
+    }
+
+    /// What a program printed; panics with its stderr unless it succeeded.
+    pub fn stdout(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let output = self.output(command);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{program} {} in {}: {}\n{stderr}",
+            arguments.join(" "),
+            self.role,
+            output.status
+        );
+        String::from_utf8(output.stdout).expect("programs print UTF-8")
+    }
+
+    /// Runs `ip` commands in one go; panics with what `ip` says about the first that fails.
+    pub fn ip(&self, lines: &[&str]) {
+        let mut command = Command::new("ip");
+        command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.start(command);
+        let mut stdin = child.stdin.take().expect("piped above");
+        writeln!(stdin, "{}", lines.join("\n")).expect("ip reads its commands");
+        drop(stdin);
+        let output = child.wait_with_output().expect("wait for ip");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ip in {}: {}\n{}\n{stderr}", self.role, output.status, lines.join("\n"));
+    }
+
+    fn resident<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
+        let (answer, answered) = mpsc::channel();
+        let job: Job = Box::new(move || drop(answer.send(f())));
+        self.jobs.as_ref().expect("taken only by drop").send(job).expect("the resident lives as long as we do");
+        answered.recv().expect("a job for the resident does not panic")
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(resident) = self.resident.take() {
+            drop(resident.join());
+        }
+    }
+}
+
+/// Moves this thread into namespaces of its own, with the mounts that a fresh host has.
+fn isolate() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    // A sysfs shows the network namespace it was mounted in.
+    umount2("/sys", MntFlags::MNT_DETACH)
+        .or_else(|error| if error == nix::Error::EINVAL { Ok(()) } else { Err(error) })?;
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
+    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), Some("mode=0700"))?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+    // Where `spectrum` keeps its state.
+    mount(Some("tmpfs"), "/var/lib", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+    for directory in ["/run/netns", "/run/sshd", "/run/lock"] {
+        std::fs::create_dir(directory)?;
+    }
+    for (sysctl, value) in [("net/ipv6/conf/all/disable_ipv6", "0"), ("net/ipv6/conf/default/accept_dad", "0")] {
+        write_sysctl(sysctl, value)?;
+    }
+    Ok(())
+}
+
+fn write_sysctl(name: &str, value: &str) -> io::Result<()> {
+    std::fs::write(Path::new("/proc/sys").join(name), value)
+}
+
+/// Fails the test, never skips it.
+pub fn require_root() {
+    assert!(geteuid().is_root(), "this test needs root: {NEEDS}");
+}
+
+pub(crate) const NEEDS: &str =
+    "run it as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, for instance by `cargo xtask test`";
