@@ -38,6 +38,8 @@ struct Answer {
     explanation: &'static str,
     application: Option<Object<AppStatus>>,
     rule: Option<Object<RuleStatus>>,
+    /// Whether a daemon is there to accept what passes.
+    served: bool,
 }
 
 /// An object as the kernel knows it, with what the daemon adds.
@@ -119,32 +121,47 @@ async fn answer(
         explanation: sample.reason.explain(),
         application,
         rule,
+        served: daemon.is_some(),
     })
 }
 
 fn show(answer: &Answer) {
-    let Answer { from, to, transport, action, reason, explanation, application, rule } = answer;
-    let mut lines = format!("{transport} from {from} to {to}: {action} ({reason})\n");
-    let mut stage = |name: &str, says: &str| lines.push_str(&format!("  {name:<9} {says}\n"));
-    stage("parse", "readable");
-    match application {
-        None => stage("steering", explanation),
-        Some(Object { id, details: None }) => stage("steering", &format!("application {id}")),
-        Some(Object { id, details: Some(app) }) => {
-            stage("steering", &format!("application {} {} ({id})", app.hostname, app.protocol));
-        }
+    let Answer { from, to, transport, action, reason, .. } = answer;
+    output::line(&format!("{transport} from {from} to {to}: {action} ({reason})\n"));
+    for (name, says) in stages(answer) {
+        output::line(&format!("  {name:<9} {says}\n"));
     }
-    match (application, rule) {
-        (None, _) => {}
-        (Some(app), None) if app.details.as_ref().is_some_and(|app| !app.ip_firewall) => {
-            stage("access", "the application has ip_firewall off: no rule is asked");
-        }
-        (Some(_), None) => stage("access", "no rule names the source"),
-        (Some(_), Some(Object { id, details: None })) => stage("access", &format!("{explanation}: rule {id}")),
-        (Some(_), Some(Object { id, details: Some(rule) })) => {
+}
+
+/// What each stage says, as far as the packet gets.
+fn stages(answer: &Answer) -> Vec<(&'static str, String)> {
+    let Answer { action, explanation, application, rule, served, .. } = answer;
+    let mut stages = vec![("parse", "readable".to_owned())];
+    let Some(application) = application else {
+        stages.push(("steering", (*explanation).to_owned()));
+        return stages;
+    };
+    let details = application.details.as_ref();
+    stages.push(match details {
+        Some(app) => ("steering", format!("application {} {} ({})", app.hostname, app.protocol, application.id)),
+        None => ("steering", format!("application {}", application.id)),
+    });
+    stages.push(match rule {
+        Some(Object { id, details: Some(rule) }) => {
             let notes = if rule.notes.is_empty() { String::new() } else { format!(" \"{}\"", rule.notes) };
-            stage("access", &format!("{} {} of scope {}{notes} (rule {id})", rule.mode, rule.prefix, rule.scope));
+            ("access", format!("{} {} of scope {}{notes} (rule {id})", rule.mode, rule.prefix, rule.scope))
         }
+        Some(Object { id, details: None }) => ("access", format!("{explanation}: rule {id}")),
+        None if details.is_some_and(|app| !app.ip_firewall) => {
+            ("access", "the application has ip_firewall off: no rule is asked".to_owned())
+        }
+        None => ("access", "no rule names the source".to_owned()),
+    });
+    if *action == "pass" {
+        stages.push(match details {
+            Some(app) if *served => ("serve", format!("the daemon accepts, and dials {}", app.origins.join(" or "))),
+            _ => ("serve", "no daemon listens: the kernel answers with a reset".to_owned()),
+        });
     }
-    output::line(&lines);
+    stages
 }
