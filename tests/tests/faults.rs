@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::TcpStream,
     process::{Command, Output},
     time::{Duration, Instant},
@@ -10,8 +10,13 @@ use std::{
 
 use spectrum_tests::{
     World, config, wait,
-    world::{NOBODY, ORIGIN, config::Config, edge::at},
+    world::{
+        NOBODY, ORIGIN,
+        config::Config,
+        edge::{Daemon, at},
+    },
 };
+use spectrum_user::dataplane::load::{Loaded, Options};
 
 /// A node that would serve, were it not for the fault.
 fn node() -> Config {
@@ -52,14 +57,14 @@ fn an_interface_that_has_somebody_elses_program() {
     before.assert_unchanged(world.edge());
 }
 
-/// Puts an XDP program of our own making onto the interface: the object's, under `ip`'s ownership and not `spectrum`'s.
+/// Puts an XDP program onto the interface that `spectrum` did not put there, though it has the same name.
 fn foreign_program(world: &World) {
-    let object = world.directory().join("foreign.o");
-    std::fs::write(&object, spectrum_user::dataplane::object::object().expect("built")).expect("write the object");
-    world
-        .edge()
-        .stdout("bpftool", &["prog", "load", object.to_str().expect("UTF-8"), "/sys/fs/bpf/foreign", "type", "xdp"]);
-    world.edge().stdout("bpftool", &["net", "attach", "xdp", "pinned", "/sys/fs/bpf/foreign", "dev", "eth0"]);
+    let pin = "/sys/fs/bpf/foreign";
+    world.edge().namespace().run(move || {
+        let mut loaded = Loaded::load(Options::default()).unwrap();
+        loaded.xdp().unwrap().pin(pin).unwrap();
+    });
+    world.edge().stdout("bpftool", &["net", "attach", "xdp", "pinned", pin, "dev", "eth0"]);
 }
 
 #[test]
@@ -76,12 +81,16 @@ fn auto_mode_where_the_driver_has_no_native_one_falls_back_and_says_so() {
     assert!(edge.status().to_string().contains("generic"));
 }
 
+/// What `kill -9` leaves, but for the dead process's own files: the next start tidies those, whatever it thinks of pins.
+fn leave_pins(world: &World) {
+    world.edge().run(node()).kill();
+    world.edge().stdout("rm", &["-r", "/run/spectrum"]);
+}
+
 #[test]
 fn pins_of_another_layout_are_refused_and_left_alone() {
     let world = World::new();
-    let mut edge = world.edge().run(node());
-    edge.kill();
-    drop(edge);
+    leave_pins(&world);
     // The first four bytes of META are the layout's version.
     let zeroes = ["0"; 12];
     let value = [&["99", "0", "0", "0"][..], &zeroes].concat();
@@ -93,9 +102,7 @@ fn pins_of_another_layout_are_refused_and_left_alone() {
 #[test]
 fn a_foreign_map_in_the_place_of_a_pin_is_refused_and_left_alone() {
     let world = World::new();
-    let mut edge = world.edge().run(node());
-    edge.kill();
-    drop(edge);
+    leave_pins(&world);
     let pin = "/sys/fs/bpf/spectrum/default/STEER";
     world.edge().stdout("rm", &[pin]);
     let arguments =
@@ -158,11 +165,19 @@ fn overlapping_applications_and_unequal_ranges_are_refused() {
     refuses(&world, mismatch, &["11002", "1001", "1000"]);
 }
 
-/// How the client's connection ended, which the kernel had accepted before the origin was dialled.
-fn end_of(mut connection: TcpStream) -> Result<usize, ErrorKind> {
-    // A reset may already meet the write.
-    let written = connection.write_all(b"hi");
-    written.and_then(|()| connection.read(&mut [0; 16])).map_err(|error| error.kind())
+/// How a connection ends that the kernel accepts before the origin is dialled. A reset may already meet the connect.
+fn end_of(connection: io::Result<TcpStream>) -> Result<usize, ErrorKind> {
+    connection
+        .and_then(|mut connection| {
+            connection.write_all(b"hi")?;
+            connection.read(&mut [0; 16])
+        })
+        .map_err(|error| error.kind())
+}
+
+/// Ended by the edge, not by the client's patience.
+fn is_ended(end: &Result<usize, ErrorKind>) -> bool {
+    matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 #[test]
@@ -170,8 +185,8 @@ fn an_origin_that_refuses_ends_the_connection_at_once() {
     let world = World::new();
     let edge = world.edge().run(config().app("tcp/443").origin(at(ORIGIN, 9)));
     let begun = Instant::now();
-    let end = end_of(world.client().connect(edge.at(443)).unwrap());
-    assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{end:?}");
+    let end = end_of(world.client().connect(edge.at(443)));
+    assert!(is_ended(&end), "{end:?}");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
@@ -182,8 +197,8 @@ fn an_origin_that_never_answers_costs_the_connect_deadline() {
     world.edge().namespace().ip(&["neigh add 203.0.113.250 lladdr 02:00:00:00:00:99 dev eth1 nud permanent"]);
     let edge = world.edge().run(config().app("tcp/443").origin(at(NOBODY, 80)).extension("connect_timeout", "\"1s\""));
     let begun = Instant::now();
-    let end = end_of(world.client().connect(edge.at(443)).unwrap());
-    assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{end:?}");
+    let end = end_of(world.client().connect(edge.at(443)));
+    assert!(is_ended(&end), "{end:?}");
     let took = begun.elapsed();
     assert!(took > Duration::from_millis(800) && took < Duration::from_secs(5), "{took:?}");
 }
@@ -192,8 +207,8 @@ fn an_origin_that_never_answers_costs_the_connect_deadline() {
 fn an_origin_that_is_unreachable_ends_the_connection() {
     let world = World::new();
     let edge = world.edge().run(config().app("tcp/443").origin("198.18.0.1:80"));
-    let end = end_of(world.client().connect(edge.at(443)).unwrap());
-    assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{end:?}");
+    let end = end_of(world.client().connect(edge.at(443)));
+    assert!(is_ended(&end), "{end:?}");
 }
 
 #[test]
@@ -219,28 +234,63 @@ fn an_origin_that_never_reads_stops_its_client_and_grows_nothing() {
     assert_eq!(world.client().ask(edge.at(444), b"others go on"), b"others go on");
 }
 
-#[test]
-fn exhausted_descriptors_neither_spin_nor_stay() {
-    let world = World::new();
-    let origin = world.origin().echo();
-    let file = world.edge().write_config(config().app("tcp/443").origin(origin.addr()).node("workers", "1"));
-    let mut edge = world.edge().start_command(|spectrum| {
-        let mut command = Command::new("prlimit");
-        command.arg("--nofile=128:128").arg(spectrum).args(["run", "--config"]).arg(file);
-        command
-    });
-    edge.await_ready();
-    // Each needs two descriptors of the daemon: far more than it has.
-    let crowd = world.client().connect_many(edge.at(443), 200);
-    let busy = edge.cpu_time();
+/// CPU time of two seconds in which there is nothing to do.
+fn idle_cpu(edge: &Daemon<'_>) -> Duration {
+    let before = edge.cpu_time();
     wait::pause(Duration::from_secs(2));
-    let used = edge.cpu_time().saturating_sub(busy);
-    assert!(used < Duration::from_millis(500), "{used:?} of CPU in 2 s of nothing to do");
-    assert_eq!(edge.process().ended(), None);
-    drop(crowd);
+    edge.cpu_time().saturating_sub(before)
+}
+
+fn serves_again(world: &World, edge: &Daemon<'_>) {
     wait::eventually("it serves again", || {
         world.client().try_ask(None, edge.at(443), b"hi").ok().filter(|answer| answer == b"hi")
     });
+}
+
+#[test]
+fn more_connections_than_descriptors_wait_or_go_and_nothing_spins() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let file = world.edge().write_config(config().app("tcp/443").origin(origin.addr()));
+    let mut edge = world.edge().start_command(|spectrum| {
+        let mut command = Command::new("prlimit");
+        command.arg("--nofile=512:512").arg(spectrum).args(["run", "--config"]).arg(file);
+        command
+    });
+    edge.await_ready();
+    let mut first = world.client().connect(edge.at(443)).unwrap();
+    // Each needs two descriptors of the daemon: more than it has.
+    let crowd: Vec<_> = (0..400).map(|_| world.client().connect(edge.at(443))).collect();
+    let used = idle_cpu(&edge);
+    assert!(used < Duration::from_millis(500), "{used:?} of CPU in 2 s of nothing to do");
+    first.write_all(b"?").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    assert!(origin.accepted() >= 64, "{} connections let in", origin.accepted());
+    assert_eq!(edge.process().ended(), None);
+    drop(crowd);
+    serves_again(&world, &edge);
+}
+
+#[test]
+fn a_kernel_that_gives_no_more_descriptors_is_outwaited_without_spinning() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", edge.pid())).unwrap().count();
+    // Takes away what the daemon had reckoned with: accept(2) answers EMFILE.
+    let limit = |files: usize| {
+        let (pid, files) = (edge.pid().to_string(), format!("--nofile={files}:20000"));
+        world.edge().stdout("prlimit", &["--pid", &pid, &files]);
+    };
+    limit(open + 6);
+    let crowd: Vec<_> = (0..50).map(|_| world.client().connect(edge.at(443))).collect();
+    let used = idle_cpu(&edge);
+    assert!(used < Duration::from_millis(500), "{used:?} of CPU in 2 s of nothing to do");
+    drop(crowd);
+    serves_again(&world, &edge);
+    limit(20_000);
+    serves_again(&world, &edge);
+    assert_eq!(edge.process().ended(), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::bpffs;
+use super::{bpffs, sys};
 use crate::model::Instance;
 
 /// The pin directory of one instance.
@@ -75,8 +75,12 @@ impl Pins {
             Err(error) => return Err(error),
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort_by_key(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_")));
+        paths.sort_by_key(|path| !is_link(path));
         for path in paths {
+            if is_link(&path) {
+                // A link whose interface is gone is detached already, and what is no link at all only loses its name.
+                let _ = sys::open(&path).and_then(sys::detach_link);
+            }
             fs::remove_file(path)?;
         }
         fs::remove_dir(&self.directory)?;
@@ -84,6 +88,10 @@ impl Pins {
         let _ = fs::remove_dir(parent());
         Ok(())
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_"))
 }
 
 /// Every instance that has pins.

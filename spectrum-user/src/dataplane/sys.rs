@@ -16,6 +16,7 @@ use bytemuck::{Pod, Zeroable};
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// `bpf_link_type` of a link to a network namespace (`sk_lookup`).
 const BPF_LINK_TYPE_NETNS: u32 = 5;
@@ -109,6 +110,19 @@ pub fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     }
     let mut attr = Attr { link: raw(link.as_fd()), program: raw(program.as_fd()), flags: 0, old_program: 0 };
     bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Takes a link's program off what it hangs on, now. The link itself lives on, empty, as long as it is held.
+///
+/// Without this a link whose pin is removed detaches some time later: its last reference is dropped by a work queue
+/// (`bpf_link_put`, kernel/bpf/syscall.c). XDP and netns links can be detached since 5.9 (73b11c2ab072).
+pub fn detach_link(link: impl AsFd) -> io::Result<()> {
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    #[repr(C)]
+    struct Attr {
+        link: u32,
+    }
+    bpf(BPF_LINK_DETACH, &mut Attr { link: raw(link.as_fd()) }).map(drop)
 }
 
 fn raw(fd: BorrowedFd<'_>) -> u32 {
