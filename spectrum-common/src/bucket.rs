@@ -43,15 +43,17 @@ impl Bucket {
             *self = Self { refilled_ns: now_ns, tokens: rate.burst, started: 1 };
             return;
         }
-        let interval_ns = SECOND_NS / rate.per_second as u64;
+        let interval_ns = SECOND_NS / u64::from(rate.per_second);
         let elapsed_ns = now_ns.saturating_sub(self.refilled_ns);
-        if elapsed_ns >= interval_ns.saturating_mul(rate.burst as u64) {
+        if elapsed_ns >= interval_ns.saturating_mul(u64::from(rate.burst)) {
             self.tokens = rate.burst;
             self.refilled_ns = now_ns;
             return;
         }
+        // Below `burst`, by the check above.
         let earned = elapsed_ns / interval_ns;
-        self.tokens = core::cmp::min(rate.burst, self.tokens.saturating_add(earned as u32));
+        self.tokens =
+            core::cmp::min(rate.burst, self.tokens.saturating_add(u32::try_from(earned).unwrap_or(rate.burst)));
         self.refilled_ns += earned * interval_ns;
     }
 }

@@ -98,7 +98,7 @@ pub struct Count {
 
 /// Index into `APP_COUNTERS`.
 pub const fn app_counter(app: u32, reason: crate::Reason) -> u32 {
-    app * SLOTS as u32 + reason.index()
+    app * SLOTS + reason.index()
 }
 
 /// Slot of `LISTENERS` for an IP protocol number.

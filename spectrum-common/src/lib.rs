@@ -3,6 +3,7 @@
 //!
 //! Deliberately not here: anything that needs `std`, does I/O, or knows what an application is for.
 #![cfg_attr(not(test), no_std)]
+#![expect(clippy::inline_always, reason = "kernel programs have no call stack to spend")]
 
 pub mod bucket;
 pub mod layout;

@@ -41,6 +41,7 @@ pub const EXPLAIN: &str = "EXPLAIN";
 /// Read-only global of aya-log: highest level that is logged, 0 for none.
 pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
 const _: () = {
     let mut i = 0;
     while i < MAPS.len() {

@@ -43,7 +43,7 @@ pub enum Action {
 }
 
 /// Counter slots per application, with room for reasons to come without another layout.
-pub const SLOTS: usize = 32;
+pub const SLOTS: u32 = 32;
 
 impl Reason {
     pub const ALL: [Self; 13] = [
@@ -130,8 +130,9 @@ impl Reason {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
 const _: () = {
-    assert!(Reason::ALL.len() <= SLOTS);
+    assert!(Reason::ALL.len() <= SLOTS as usize);
     let mut i = 0;
     while i < Reason::ALL.len() {
         assert!(Reason::ALL[i] as usize == i, "ALL is in index order");

@@ -1,7 +1,7 @@
 //! Steering keys: (protocol, edge address, ports) as prefixes of one LPM trie.
 //!
 //! The port is the last part of the key, big-endian, so a range of ports is a handful of prefixes and a more specific
-//! range wins by itself. The kernel's trie compares bytes from the front (`longest_prefix_match`, kernel/bpf/lpm_trie.c).
+//! range wins by itself. The kernel's trie compares bytes from the front (`longest_prefix_match`, `kernel/bpf/lpm_trie.c`).
 
 use crate::layout::SteerKey;
 
@@ -26,7 +26,7 @@ pub const fn key(protocol: u8, address: [u8; 16], port: [u8; 2]) -> SteerKey {
 
 /// The fewest port prefixes that cover `first..=last` and nothing else: at most 30.
 pub fn port_prefixes(first: u16, last: u16) -> PortPrefixes {
-    PortPrefixes { next: first as u32, end: last as u32 + 1 }
+    PortPrefixes { next: u32::from(first), end: u32::from(last) + 1 }
 }
 
 /// Iterator of [`port_prefixes`].
@@ -54,9 +54,10 @@ impl Iterator for PortPrefixes {
         let aligned = if self.next == 0 { 16 } else { self.next.trailing_zeros() };
         let fits = (self.end - self.next).ilog2();
         let size = if aligned < fits { aligned } else { fits };
-        let prefix = PortPrefix { port: self.next as u16, bits: 16 - size };
+        // `next` is below `end`, which is at most one past the last port.
+        let port = u16::try_from(self.next).ok()?;
         self.next += 1 << size;
-        Some(prefix)
+        Some(PortPrefix { port, bits: 16 - size })
     }
 }
 

@@ -41,11 +41,11 @@ pub(crate) static ZONES: Array<ObjectId, { limits::ZONES }> = Array::new();
 
 /// Packets and bytes per reason.
 #[btf_map]
-pub(crate) static COUNTERS: PerCpuArray<Count, SLOTS> = PerCpuArray::new();
+pub(crate) static COUNTERS: PerCpuArray<Count, { SLOTS as usize }> = PerCpuArray::new();
 
 /// Packets and bytes per application and reason.
 #[btf_map]
-pub(crate) static APP_COUNTERS: PerCpuArray<Count, { limits::APPLICATIONS * SLOTS }> = PerCpuArray::new();
+pub(crate) static APP_COUNTERS: PerCpuArray<Count, { limits::APPLICATIONS * SLOTS as usize }> = PerCpuArray::new();
 
 /// Sampled verdicts.
 #[btf_map]

@@ -91,12 +91,19 @@ fn pins_of_another_layout_are_refused_and_left_alone() {
 }
 
 #[test]
-fn something_else_in_the_place_of_a_pin() {
+fn a_foreign_map_in_the_place_of_a_pin_is_refused_and_left_alone() {
     let world = World::new();
-    world.edge().stdout("mkdir", &["-p", "/sys/fs/bpf/spectrum/default"]);
-    let arguments = ["map", "create", "/sys/fs/bpf/spectrum/default/STEER", "type", "array", "key", "4", "value", "4"];
-    world.edge().stdout("bpftool", &[&arguments[..], &["entries", "1", "name", "STEER"]].concat());
-    refuses(&world, node(), &["STEER"]);
+    let mut edge = world.edge().run(node());
+    edge.kill();
+    drop(edge);
+    let pin = "/sys/fs/bpf/spectrum/default/STEER";
+    world.edge().stdout("rm", &[pin]);
+    let arguments =
+        ["map", "create", pin, "type", "array", "key", "4", "value", "4", "entries", "1", "name", "foreign"];
+    world.edge().stdout("bpftool", &arguments);
+    refuses(&world, node(), &[pin, "spectrum unload"]);
+    world.edge().spectrum_ok(&["unload"]);
+    world.edge().run(node());
 }
 
 #[test]

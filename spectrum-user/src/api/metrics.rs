@@ -55,27 +55,37 @@ impl fmt::Debug for KernelCollector {
 }
 
 type Read = fn(&ReasonCount) -> u64;
-const FIELDS: [(&str, &str, Read); 2] = [("packets", "Packets", |count| count.packets), ("bytes", "Bytes", |count| count.bytes)];
+const TOTALS: [(&str, &str, Read); 2] = [
+    ("spectrum_xdp_packets", "Packets that the kernel programs judged, by reason", |count| count.packets),
+    ("spectrum_xdp_bytes", "Bytes that the kernel programs judged, by reason", |count| count.bytes),
+];
+const PER_APPLICATION: [(&str, &str, Read); 2] = [
+    ("spectrum_app_xdp_packets", "Packets for an application that the kernel programs judged, by reason", |count| {
+        count.packets
+    }),
+    ("spectrum_app_xdp_bytes", "Bytes for an application that the kernel programs judged, by reason", |count| {
+        count.bytes
+    }),
+];
 
 impl Collector for KernelCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let totals = self.0.totals().map_err(|_| fmt::Error)?;
-        for (unit, name, read) in FIELDS {
-            let help = format!("{name} that the kernel programs judged, by reason");
-            let mut metric = encoder.encode_descriptor(&format!("spectrum_xdp_{unit}"), &help, None, MetricType::Counter)?;
+        for (name, help, read) in TOTALS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for count in &totals {
                 let labels = [("reason", count.reason.as_str())];
                 ConstCounter::new(read(count)).encode(metric.encode_family(&labels)?)?;
             }
         }
         let apps = self.0.app_totals();
-        for (unit, name, read) in FIELDS {
-            let help = format!("{name} for an application that the kernel programs judged, by reason");
-            let mut metric = encoder.encode_descriptor(&format!("spectrum_app_xdp_{unit}"), &help, None, MetricType::Counter)?;
+        for (name, help, read) in PER_APPLICATION {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (app, counts) in &apps {
                 let id = app.id.to_string();
                 for count in counts {
-                    let labels = [("app", id.as_str()), ("hostname", app.hostname.as_str()), ("reason", count.reason.as_str())];
+                    let labels =
+                        [("app", id.as_str()), ("hostname", app.hostname.as_str()), ("reason", count.reason.as_str())];
                     ConstCounter::new(read(count)).encode(metric.encode_family(&labels)?)?;
                 }
             }

@@ -29,13 +29,13 @@ async fn interfaces() -> anyhow::Result<Vec<Finding>> {
         .into_iter()
         .map(|interface| {
             let what = format!("interface {}", interface.name);
-            match interface.xdp {
-                Some(xdp) => Finding::ok(&what, format!("XDP program {}, {}", xdp.program_id, xdp.mode.as_str())),
-                None => {
-                    let driver = probe::driver(&interface.name).unwrap_or_else(|| "no driver of its own".to_owned());
-                    Finding::ok(&what, format!("no XDP program; {driver}"))
-                }
-            }
+            let found = if let Some(xdp) = interface.xdp {
+                format!("XDP program {}, {}", xdp.program_id, xdp.mode.as_str())
+            } else {
+                let driver = probe::driver(&interface.name);
+                format!("no XDP program; {}", driver.as_deref().unwrap_or("no driver of its own"))
+            };
+            Finding::ok(&what, found)
         })
         .collect())
 }

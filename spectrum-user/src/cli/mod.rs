@@ -3,6 +3,7 @@
 //! Exit codes: 0, 1 (refused or not ready), 2 (usage; clap's own).
 
 mod check;
+mod control;
 mod doctor;
 mod instance;
 mod load;

@@ -35,7 +35,7 @@ pub(super) fn line(text: &str) {
 /// A table without lines, for people and for `awk`.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(header.iter().map(Cell::new));
     table
 }
@@ -51,7 +51,11 @@ pub(super) fn refused(error: &anyhow::Error) -> ExitCode {
     if let Some(errors) = config_errors(error) {
         let _ = write!(stderr, "{errors}");
     } else {
-        let label = if stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none() { "\x1b[1;31merror\x1b[0m" } else { "error" };
+        let label = if stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+            "\x1b[1;31merror\x1b[0m"
+        } else {
+            "error"
+        };
         let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         let _ = writeln!(stderr, "{label}: {}", join(&causes));
     }

@@ -26,6 +26,8 @@ enum Address<'a> {
 /// Everything that the file alone can say.
 pub(super) fn file(report: &Report<'_>, edge: &Edge, applications: &[Declared]) {
     capacity(report, applications);
+    // Those that are too many are compared with nothing: it would take the square of their number.
+    let applications = applications.get(..limits::APPLICATIONS).unwrap_or(applications);
     ids(report, applications);
     hostnames(report, applications);
     overlaps(report, applications);
@@ -136,7 +138,9 @@ fn loops(report: &Report<'_>, edge: &Edge, applications: &[Declared]) {
     let mut fixed: HashMap<IpAddr, Vec<&Declared>> = HashMap::new();
     for application in applications {
         if let EdgeIps::Static(ips) = &application.edge_ips {
-            ips.iter().for_each(|address| fixed.entry(*address).or_default().push(application));
+            for address in ips {
+                fixed.entry(*address).or_default().push(application);
+            }
         }
     }
     let owner = |origin: &DirectOrigin| {

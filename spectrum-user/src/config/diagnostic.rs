@@ -9,7 +9,12 @@ use super::source::{Excerpt, Source, visible};
 /// Everything that is wrong with a configuration: at least one error, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(transparent)]
-pub struct ConfigErrors(Vec<Diagnostic>);
+pub struct ConfigErrors {
+    found: Vec<Diagnostic>,
+    /// How many more there are.
+    #[serde(skip)]
+    more: usize,
+}
 
 /// One finding: what, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,17 +61,17 @@ pub(crate) struct Place {
 
 impl ConfigErrors {
     /// None where there is nothing to report.
-    pub(crate) fn new(mut found: Vec<Diagnostic>) -> Option<Self> {
+    pub(crate) fn new(mut found: Vec<Diagnostic>, more: usize) -> Option<Self> {
         found.sort_by_key(|found| (found.line, found.column));
-        (!found.is_empty()).then_some(Self(found))
+        (!found.is_empty()).then_some(Self { found, more })
     }
 
     pub(crate) fn of(found: Diagnostic) -> Self {
-        Self(vec![found])
+        Self { found: vec![found], more: 0 }
     }
 
     pub fn as_slice(&self) -> &[Diagnostic] {
-        &self.0
+        &self.found
     }
 }
 
@@ -124,13 +129,14 @@ impl Fault {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for found in &self.0 {
+        for found in &self.found {
             writeln!(f, "{found}\n")?;
         }
-        let file = self.0.first().map_or("", |found| &found.file);
-        match self.0.len() {
-            1 => write!(f, "{file}: 1 error"),
-            several => write!(f, "{file}: {several} errors"),
+        let file = self.found.first().map_or("", |found| &found.file);
+        match (self.found.len(), self.more) {
+            (1, 0) => write!(f, "{file}: 1 error"),
+            (several, 0) => write!(f, "{file}: {several} errors"),
+            (shown, more) => write!(f, "{file}: {} errors, the first {shown} of them above", shown + more),
         }
     }
 }

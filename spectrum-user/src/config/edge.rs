@@ -20,7 +20,7 @@ pub(super) struct ReadEdge {
 
 pub(super) fn read(root: &mut Table<'_>) -> ReadEdge {
     let Some(mut table) = root.table("edge", "[edge]") else { return ReadEdge::default() };
-    let pools = table.list("pools", pool).map(|found| found.value).unwrap_or_default();
+    let pools = table.list("pools", None, pool).map(|found| found.value).unwrap_or_default();
     let closed = table.choice("closed_ports", &[("drop", ClosedPorts::Drop), ("reset", ClosedPorts::Reset)]);
     let mut read = ReadEdge::default();
     read.edge.closed_ports = closed.map(|found| found.value).unwrap_or_default();

@@ -70,7 +70,10 @@ pub(super) fn read(application: &mut Table<'_>, dns: Option<&Found<DnsType>>) ->
         "connectivity",
         &[("all", Connectivity::All), ("ipv4", Connectivity::Ipv4), ("ipv6", Connectivity::Ipv6)],
     );
-    let ips = table.list("ips", address);
+    let empty = Fault::new("an application needs at least one edge address")
+        .code(11004)
+        .help("write ips = [\"198.51.100.10\"]");
+    let ips = table.list("ips", Some(empty), address);
     if let (Some(kind), Some(dns)) = (&kind, dns) {
         match (kind.value, dns.value) {
             (Kind::Dynamic, DnsType::Address) => table.report().error(&kind.place, needs_static()),
@@ -108,11 +111,6 @@ fn dynamic(connectivity: Connectivity, place: Place) -> ReadEdgeIps {
 }
 
 fn read_static(table: &Table<'_>, ips: Found<Vec<Found<IpAddr>>>, place: Place) -> Option<ReadEdgeIps> {
-    let empty = table.value("ips").is_some_and(|(_, list)| list.as_array().is_some_and(|list| list.is_empty()));
-    if empty {
-        let fault = Fault::new("an application needs at least one edge address").code(11004);
-        table.report().error(&ips.place, fault.help("write ips = [\"198.51.100.10\"]"));
-    }
     let mut found: Vec<(IpAddr, Place)> = Vec::new();
     for Found { value, place } in ips.value {
         if found.iter().any(|(other, _)| *other == value) {

@@ -81,5 +81,5 @@ const LATER: [(&str, &str); 8] = [
     ("max_connections_per_ip", "remove it"),
 ];
 
-const LONGEST_CONNECT: Duration = Duration::from_secs(10 * 60);
-const LONGEST_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const LONGEST_CONNECT: Duration = Duration::from_mins(10);
+const LONGEST_IDLE: Duration = Duration::from_hours(7 * 24);

@@ -15,15 +15,9 @@ use crate::model::{EventSink, Instance, Listen, Node, XdpMode};
 
 /// Reads the four tables. What could not be used is reported and stands in the result as its default.
 pub(super) fn read(root: &mut Table<'_>) -> Node {
-    let mut node = match root.table("node", "[node]") {
-        Some(table) => read_node(table),
-        None => {
-            if !root.has("node") {
-                root.missing("node", "{ interfaces = [\"eth0\"] }, or a table [node] with that key");
-            }
-            default(&Instance::default())
-        }
-    };
+    let example = "{ interfaces = [\"eth0\"] }, or a table [node] with that key";
+    let table = root.require("node", example, |root, key| root.table(key, "[node]"));
+    let mut node = table.map_or_else(|| default(&Instance::default()), read_node);
     if let Some(api) = root.table("api", "[api]")
         && let Some(listen) = read_api(api)
     {
@@ -61,12 +55,10 @@ fn read_node(mut table: Table<'_>) -> Node {
     let readable = !table.has("xdp_mode");
     let mode = table.choice("xdp_mode", &modes);
     node.xdp_mode = mode.as_ref().map(|found| found.value).unwrap_or_default();
-    if let Some(found) = table.list("interfaces", text::interface) {
-        if found.value.is_empty() && node.xdp_mode != XdpMode::Off {
-            table.report().error(&found.place, no_interface());
-        }
+    let shielded = node.xdp_mode != XdpMode::Off;
+    if let Some(found) = table.list("interfaces", shielded.then(no_interface), text::interface) {
         node.interfaces = distinct(&table, found.value);
-    } else if !table.has("interfaces") && node.xdp_mode != XdpMode::Off && (readable || mode.is_some()) {
+    } else if !table.has("interfaces") && shielded && (readable || mode.is_some()) {
         table.missing("interfaces", "[\"eth0\"], or xdp_mode = \"off\" to run without the shield");
     }
     if let Some(found) = table.parsed("state_dir", text::absolute_path) {
@@ -108,19 +100,12 @@ fn distinct(table: &Table<'_>, found: Vec<Found<String>>) -> Vec<String> {
 }
 
 fn read_api(mut table: Table<'_>) -> Option<Vec<Listen>> {
-    let listen = table.list("listen", listen);
+    let empty = Fault::new("`spectrum status` and the other commands need a control socket")
+        .help("write listen = [\"unix:/run/spectrum/default.sock\"], or remove the key");
+    let listen = table.list("listen", Some(empty), listen);
     table.later("token_file", "the API listens on its unix socket only, where file permissions decide");
-    let report = table.report();
     table.finish();
-    let listen = listen?;
-    if listen.value.is_empty() {
-        let fault = Fault::new("`spectrum status` and the other commands need a control socket");
-        report.error(
-            &listen.place,
-            fault.help("write listen = [\"unix:/run/spectrum/default.sock\"], or remove the key"),
-        );
-    }
-    Some(listen.value.into_iter().map(|found| found.value).collect())
+    Some(listen?.value.into_iter().map(|found| found.value).collect())
 }
 
 fn listen(value: &str) -> Result<Listen, Fault> {
@@ -165,6 +150,6 @@ fn read_events(mut table: Table<'_>) -> Option<EventSink> {
 }
 
 const MOST_WORKERS: u64 = 1024;
-const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_DRAIN: Duration = Duration::from_hours(24);
 /// `sun_path` has 108 bytes, the last of them zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;

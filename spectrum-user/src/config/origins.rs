@@ -10,22 +10,16 @@ use crate::model::{DirectOrigin, PortRange, Protocol};
 /// The origins; none where `origin_direct` holds nothing usable.
 pub(super) fn read(table: &mut Table<'_>, protocol: Option<&Found<Protocol>>) -> Option<Vec<Found<DirectOrigin>>> {
     let advice = "write the address: origin_direct = [\"tcp://192.0.2.1:22\"]";
-    let found = table.list("origin_direct", origin);
+    let none =
+        Fault::new("an application needs an origin").code(11000).help("write origin_direct = [\"tcp://192.0.2.1:22\"]");
+    let found = table.list("origin_direct", Some(none.clone()), origin);
     if !table.has("origin_direct") && !table.has("origin_dns") {
-        let fault = Fault::new("an application needs an origin").code(11000);
-        table.report().error(&table.place().clone(), fault.help(advice.replace("the address: ", "")));
+        table.report().error(table.place(), none);
     }
     table.later("origin_dns", advice);
     table.later("origin_port", "the ports stand in origin_direct");
-    let found = found?;
-    let none =
-        table.value("origin_direct").is_some_and(|(_, list)| list.as_array().is_some_and(|list| list.is_empty()));
-    if none {
-        let fault = Fault::new("an application needs an origin").code(11000);
-        table.report().error(&found.place, fault.help(advice.replace("the address: ", "")));
-    }
     let mut origins: Vec<Found<DirectOrigin>> = Vec::new();
-    for origin in found.value {
+    for origin in found?.value {
         if let Some(fault) = protocol.and_then(|protocol| mismatch(origin.value, &protocol.value)) {
             table.report().error(&origin.place, fault);
         } else if origins.iter().any(|other| other.value == origin.value) {

@@ -3,7 +3,10 @@
 //!
 //! A key is known once it has been asked for; `Table::finish` refuses the others.
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+};
 
 use toml::{
     Spanned,
@@ -20,6 +23,8 @@ use super::{
 pub(crate) struct Report<'s> {
     source: &'s Source,
     errors: RefCell<Vec<Diagnostic>>,
+    /// How many errors there are, whether they are kept or not.
+    count: Cell<usize>,
     notes: RefCell<Vec<Diagnostic>>,
 }
 
@@ -46,19 +51,25 @@ pub(super) type Choices<'c, T> = &'c [(&'c str, T)];
 
 impl<'s> Report<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, errors: RefCell::default(), notes: RefCell::default() }
+        Self { source, errors: RefCell::default(), count: Cell::default(), notes: RefCell::default() }
     }
 
     pub(crate) fn error(&self, place: &Place, fault: Fault) {
-        self.errors.borrow_mut().push(Diagnostic::new(self.source, place, Severity::Error, fault));
+        self.count.set(self.count.get() + 1);
+        if self.count.get() <= MOST_ERRORS {
+            self.errors.borrow_mut().push(Diagnostic::new(self.source, place, Severity::Error, fault));
+        }
     }
 
     pub(super) fn note(&self, place: &Place, fault: Fault) {
-        self.notes.borrow_mut().push(Diagnostic::new(self.source, place, Severity::Note, fault));
+        let mut notes = self.notes.borrow_mut();
+        if notes.len() < MOST_ERRORS {
+            notes.push(Diagnostic::new(self.source, place, Severity::Note, fault));
+        }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.errors.borrow().len()
+        self.count.get()
     }
 
     pub(super) fn line(&self, place: &Place) -> usize {
@@ -67,7 +78,9 @@ impl<'s> Report<'s> {
 
     /// The notes, or every error.
     pub(crate) fn finish(self) -> Result<Vec<Diagnostic>, ConfigErrors> {
-        ConfigErrors::new(self.errors.into_inner()).map_or(Ok(self.notes.into_inner()), Err)
+        let errors = self.errors.into_inner();
+        let more = self.count.get() - errors.len();
+        ConfigErrors::new(errors, more).map_or(Ok(self.notes.into_inner()), Err)
     }
 }
 
@@ -97,6 +110,11 @@ impl<'t> Table<'t> {
     pub(super) fn finish_with(self, elsewhere: impl Fn(&str) -> Option<String>) {
         for key in self.entries.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
             let word = key.get_ref().as_ref();
+            if self.report.count() >= MOST_ERRORS {
+                // Counted only: a suggestion takes time, and a file may hold millions of keys.
+                self.report.error(&self.place, Fault::new(""));
+                continue;
+            }
             let help = elsewhere(word).unwrap_or_else(|| suggest::help(word, &self.asked));
             let place = Place { span: key.span(), key: self.path(word) };
             self.report.error(&place, Fault::new(format!("unknown key `{word}` in {}", self.name)).help(help));
@@ -181,10 +199,11 @@ impl<'t> Table<'t> {
     }
 
     /// A list of strings that mean something. None where the key is absent or no list; items that are refused are
-    /// reported and left out.
+    /// reported and left out. `empty`: what an empty list is refused with.
     pub(super) fn list<T>(
         &mut self,
         key: &'static str,
+        empty: Option<Fault>,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Option<Found<Vec<Found<T>>>> {
         let (place, value) = self.take(key)?;
@@ -196,6 +215,14 @@ impl<'t> Table<'t> {
             self.report.error(&place, Fault::new(format!("`{key}` is a list, not {}", kind(value))).help(help));
             return None;
         };
+        if let Some(fault) = empty.filter(|_| items.is_empty()) {
+            self.report.error(&place, fault);
+        }
+        if items.len() > LONGEST_LIST {
+            let fault = Fault::new(format!("`{key}` has {} items, more than {LONGEST_LIST}", items.len()));
+            self.report.error(&place, fault.help("write fewer, or prefixes and ranges in place of them"));
+            return None;
+        }
         let read = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
             let place = Place { span: item.span(), key: format!("{}[{index}]", place.key) };
             let Found { value, place } = self.expect_string(place, item.get_ref())?;
@@ -307,3 +334,8 @@ fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Table(_) => "a table",
     }
 }
+
+/// Lists are compared item by item.
+const LONGEST_LIST: usize = 4096;
+/// Errors that are kept of one file. Nobody reads more, and a file may hold millions.
+const MOST_ERRORS: usize = 1000;

@@ -72,17 +72,16 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<(AccessRule, RuleId, 
         Some(Found { value, place }) => match zones.named(value) {
             Ok(zone) => Some(Scope::Zone(zone.id)),
             Err(fault) => {
-                fault.into_iter().for_each(|fault| table.report().error(&place, fault));
+                if let Some(fault) = fault {
+                    table.report().error(&place, fault);
+                }
                 None
             }
         },
     };
     table.later("expires_on", "remove it, and remove the rule when its time has come");
-    match table.boolean("simulate") {
-        Some(Found { value: true, place }) => {
-            table.report().error(&place, Fault::later("simulate = true", "remove it"));
-        }
-        Some(_) | None => {}
+    if let Some(Found { value: true, place }) = table.boolean("simulate") {
+        table.report().error(&place, Fault::later("simulate = true", "remove it"));
     }
     table.finish();
     let ((target, Found { value: prefix, place }), scope) = (matched?, scope?);

@@ -44,8 +44,8 @@ impl Source {
     pub(super) fn excerpt(&self, span: &Range<usize>) -> Excerpt {
         let line = self.line(span.start);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let text = self.text.get(start..).unwrap_or("");
-        let text = text.split('\n').next().unwrap_or("");
+        let end = self.lines.get(line).map_or(self.text.len(), |next| next - 1);
+        let text = self.text.get(start..end).unwrap_or("");
         let text = text.strip_suffix('\r').unwrap_or(text);
         let before = count(text, span.start - start);
         let marked = count(text, span.end.saturating_sub(start)).saturating_sub(before).max(1);
@@ -59,7 +59,8 @@ impl Source {
 
 /// Characters in the first `bytes` bytes.
 fn count(text: &str, bytes: usize) -> usize {
-    text.char_indices().take_while(|(at, _)| *at < bytes).count()
+    let end = text.floor_char_boundary(bytes);
+    text.get(..end).unwrap_or(text).chars().count()
 }
 
 /// A character that takes one column and does nothing to a terminal.

@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert_eq!(duration("500ms", hour), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m", hour), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m", hour), Ok(Duration::from_mins(2)));
         for bad in ["", "5", "0s", "-1s", "61m", "s", "5 parsecs", "99999999999999999999s", "18446744073709551615w"] {
             assert!(duration(bad, hour).is_err(), "{bad}");
         }

@@ -2,6 +2,8 @@
 //!
 //! A file without zones has one, called `default`, that every application is in.
 
+use spectrum_common::limits;
+
 use super::{
     diagnostic::{Fault, Place},
     reader::{Found, Table},
@@ -22,7 +24,12 @@ pub(super) fn read(root: &mut Table<'_>) -> Zones {
     let implicit = !root.has("zones");
     let before = root.report().count();
     let mut list: Vec<Zone> = Vec::new();
-    for mut table in root.tables("zones", "a zone") {
+    let tables = root.tables("zones", "a zone");
+    if let Some(table) = tables.get(limits::APPLICATIONS) {
+        let fault = Fault::new(format!("{} zones, and room for {} applications", tables.len(), limits::APPLICATIONS));
+        root.report().error(table.place(), fault.help("remove zones that nothing is in"));
+    }
+    for mut table in tables.into_iter().take(limits::APPLICATIONS) {
         let name = table.require("name", "\"example.com\"", |table, key| table.parsed(key, text::hostname));
         let id = table.parsed("id", id);
         let report = table.report();
@@ -70,7 +77,9 @@ impl Zones {
         table: &Table<'_>,
     ) -> Option<ZoneId> {
         let report = |place: &Place, fault: Option<Fault>| {
-            fault.into_iter().for_each(|fault| table.report().error(place, fault));
+            if let Some(fault) = fault {
+                table.report().error(place, fault);
+            }
             None
         };
         let within = |zone: &&Zone| self.implicit || text::is_within(&hostname.value, &zone.name);

@@ -13,12 +13,13 @@ mod view;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use sd_notify::NotifyState;
 use tokio::time::Instant;
 
 pub use self::{
-    quickstart::{Origin, CONFIG as QUICKSTART_CONFIG},
+    quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     start::Running,
-    view::View,
+    view::{AppStatus, DaemonStatus, RuleStatus, View},
 };
 use self::{
     signals::{Signal, Signals},
@@ -35,7 +36,10 @@ use crate::{
 pub enum Source {
     File(PathBuf),
     /// A text of the program's own.
-    Text { text: &'static str, name: &'static str },
+    Text {
+        text: &'static str,
+        name: &'static str,
+    },
 }
 
 impl Source {
@@ -60,7 +64,7 @@ pub async fn run(source: Source) -> anyhow::Result<()> {
 pub async fn run_with(source: Source, ready: impl FnOnce(&Running)) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen to signals")?;
     let mut running = start(source).await?;
-    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     ready(&running);
     loop {
         tokio::select! {
@@ -83,8 +87,11 @@ pub async fn run_with(source: Source, ready: impl FnOnce(&Running)) -> anyhow::R
 async fn stop(mut running: Running, mut signals: Signals) -> anyhow::Result<()> {
     running.view.set_ready(false);
     let deadline = running.drain;
-    notify(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("draining")]);
-    log::info!("stopping: open connections have {} to finish; a second signal ends them at once", humantime::format_duration(deadline));
+    notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    log::info!(
+        "stopping: open connections have {} to finish; a second signal ends them at once",
+        humantime::format_duration(deadline)
+    );
     let started = Instant::now();
     let report = tokio::select! {
         report = running.workers.drain(deadline) => report,
@@ -108,7 +115,7 @@ pub fn require() -> anyhow::Result<()> {
 }
 
 /// Tells the service manager, if there is one.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::warn!("the service manager was not told: {error}");
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sd_notify::NotifyState;
+
 use super::{
     Running, notify,
     start::{desired, report_foreign},
@@ -11,9 +13,10 @@ use crate::{model::Node, proxy::AppTable};
 impl Running {
     /// Applies the edited file. What cannot be applied leaves everything as it was, and says so.
     pub(super) async fn reload(&mut self) {
-        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).ok();
-        let micros = monotonic.and_then(|now| u64::try_from(std::time::Duration::from(now).as_micros()).ok());
-        notify(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::MonotonicUsec(micros.unwrap_or_default().into())]);
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => log::warn!("the service manager was not told when: {error}"),
+        }
         match self.try_reload().await {
             Ok(changes) => {
                 log::info!("reloaded: {changes}");
@@ -24,7 +27,7 @@ impl Running {
                 self.view.problem(Some(format!("{error:#}")));
             }
         }
-        notify(&[sd_notify::NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
     }
 
     async fn try_reload(&mut self) -> anyhow::Result<String> {
@@ -71,6 +74,10 @@ fn fixed(before: &Node, after: &Node) -> anyhow::Result<()> {
         ("events.file", before.events != after.events),
     ];
     let names: Vec<&str> = changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect();
-    anyhow::ensure!(names.is_empty(), "{} cannot change while the daemon runs: restart it, or change it back", names.join(", "));
+    anyhow::ensure!(
+        names.is_empty(),
+        "{} cannot change while the daemon runs: restart it, or change it back",
+        names.join(", ")
+    );
     Ok(())
 }

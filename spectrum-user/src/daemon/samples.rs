@@ -10,7 +10,7 @@ use crate::dataplane::{
 };
 
 /// The stream of sampled drops; a broken one ends, and nothing else does.
-pub struct Samples(Option<events::Samples>);
+pub(super) struct Samples(Option<events::Samples>);
 
 impl Samples {
     pub(super) fn open(pins: &Pins) -> anyhow::Result<Self> {

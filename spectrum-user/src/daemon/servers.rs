@@ -33,7 +33,8 @@ impl Servers {
             }
         }
         if let Some(address) = node.metrics {
-            let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
+            let listener =
+                TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
             servers.serve(listener, api::metrics_router(view));
         }
         Ok(servers)

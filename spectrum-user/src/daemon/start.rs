@@ -126,7 +126,14 @@ impl Starting {
         }
 
         let samples = Samples::open(self.kernel.pins())?;
-        let view = Arc::new(View::new(&node, self.kernel.pins().clone(), metrics, telemetry.events.clone(), listening, self.kernel.attached())?);
+        let view = Arc::new(View::new(
+            &node,
+            self.kernel.pins().clone(),
+            metrics,
+            telemetry.events.clone(),
+            listening,
+            self.kernel.attached(),
+        )?);
         view.applied(Arc::new(desired), report.revision);
         let servers = Servers::start(&node, &view).await?;
         view.set_ready(true);
@@ -137,7 +144,10 @@ impl Starting {
     async fn undo(self) {
         let Self { kernel, netlink } = self;
         if kernel.adopted() {
-            log::warn!("the pins in {} were there before and stay: they keep filtering", kernel.pins().directory().display());
+            log::warn!(
+                "the pins in {} were there before and stay: they keep filtering",
+                kernel.pins().directory().display()
+            );
             return;
         }
         if let Err(error) = kernel.remove(&netlink).await {
@@ -151,7 +161,20 @@ impl Parts {
         let Self { source, node, table, telemetry, workers, samples, servers, view } = self;
         let Starting { kernel, netlink } = starting;
         let drain = node.drain;
-        Running { source, node, kernel, netlink, table, telemetry, workers, samples, servers, view, drain, failed: false }
+        Running {
+            source,
+            node,
+            kernel,
+            netlink,
+            table,
+            telemetry,
+            workers,
+            samples,
+            servers,
+            view,
+            drain,
+            failed: false,
+        }
     }
 }
 

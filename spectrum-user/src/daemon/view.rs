@@ -1,6 +1,7 @@
 //! What the daemon shows of itself: read by the control socket, the metrics and the log; never written by them.
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -139,7 +140,9 @@ impl View {
     pub(super) fn attached(&self, attached: &[AttachedXdp]) {
         let degraded = attached
             .iter()
-            .filter_map(|attached| Some(format!("generic XDP on {}: {}", attached.interface, attached.degraded.as_ref()?)))
+            .filter_map(|attached| {
+                Some(format!("generic XDP on {}: {}", attached.interface, attached.degraded.as_ref()?))
+            })
             .collect();
         self.change(|progress| progress.degraded = degraded);
     }
@@ -231,17 +234,18 @@ impl View {
             SocketAddr::new(sample.destination, sample.destination_port),
             sample.reason.explain(),
         );
+        // Writing into a string cannot fail.
         if let Some(app) = app {
-            line.push_str(&format!("; application {} {}", app.hostname, app.protocol));
+            let _ = write!(line, "; application {} {}", app.hostname, app.protocol);
         }
         if let Some(rule) = rule {
-            line.push_str(&format!("; rule {}", rule.prefix));
+            let _ = write!(line, "; rule {}", rule.prefix);
             if !rule.notes.is_empty() {
-                line.push_str(&format!(" \"{}\"", rule.notes));
+                let _ = write!(line, " \"{}\"", rule.notes);
             }
         }
         if sample.skipped > 0 {
-            line.push_str(&format!("; {} more were not sampled", sample.skipped));
+            let _ = write!(line, "; {} more were not sampled", sample.skipped);
         }
         line
     }
@@ -282,7 +286,9 @@ impl RuleStatus {
         };
         let scope = match rule.scope {
             Scope::User => "user".to_owned(),
-            Scope::Zone(id) => desired.zones.iter().find(|zone| zone.id == id).map_or_else(|| id.to_string(), |zone| zone.name.clone()),
+            Scope::Zone(id) => {
+                desired.zones.iter().find(|zone| zone.id == id).map_or_else(|| id.to_string(), |zone| zone.name.clone())
+            }
         };
         Self {
             id: rule.id.to_string(),

@@ -87,8 +87,8 @@ impl ConfigMaps {
 
     /// A number that changes hands starts counting from zero.
     fn clear_counters(&mut self, app: u32) -> Result<(), MapError> {
-        let first = app * SLOTS as u32;
-        for slot in first..first + SLOTS as u32 {
+        let first = app * SLOTS;
+        for slot in first..first + SLOTS {
             let cpus = self.app_counters.get(&slot, 0)?.len();
             let zero = PerCpuValues::try_from(vec![Count::default(); cpus]).map_err(MapError::IoError)?;
             self.app_counters.set(slot, zero, 0)?;

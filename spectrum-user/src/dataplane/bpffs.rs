@@ -51,7 +51,9 @@ pub fn ensure() -> Result<(), BpffsError> {
 /// Takes the mount away again if it was made here and nobody uses it.
 pub fn release() {
     let marker = Path::new(MOUNTED_BY_US);
-    let others = |entries: std::fs::ReadDir| entries.flatten().any(|entry| entry.path() != marker);
+    // Every mount comes with `maps.debug` and `progs.debug` (kernel/bpf/inode.c, `populate_bpffs`).
+    let is_others = |path: &Path| path != marker && path.extension().is_none_or(|extension| extension != "debug");
+    let others = |entries: std::fs::ReadDir| entries.flatten().any(|entry| is_others(&entry.path()));
     if marker.exists() && std::fs::read_dir(ROOT).is_ok_and(|entries| !others(entries)) {
         let _ = std::fs::remove_dir(marker);
         if let Err(error) = umount2(ROOT, MntFlags::empty()) {

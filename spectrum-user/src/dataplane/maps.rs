@@ -111,8 +111,8 @@ pub const EXPECTED: [Expected; 9] = [
     array::<ObjectId>(names::APPS, limits::APPLICATIONS),
     array::<ObjectId>(names::RULES, limits::RULES),
     array::<ObjectId>(names::ZONES, limits::ZONES),
-    array::<Count>(names::COUNTERS, SLOTS),
-    array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS),
+    array::<Count>(names::COUNTERS, SLOTS as usize),
+    array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS as usize),
     array::<Meta>(names::META, 1),
 ];
 

@@ -113,13 +113,14 @@ fn kernel() -> Vec<Finding> {
         .extend(maps.into_iter().map(|(kind, what, since)| {
             feature(what, since, is_map_supported(kind).map_err(|error| error.to_string()))
         }));
-    findings.push(match Path::new("/sys/kernel/btf/vmlinux").exists() {
-        true => Finding::ok("kernel BTF", "/sys/kernel/btf/vmlinux"),
-        false => Finding::degraded(
+    findings.push(if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        Finding::ok("kernel BTF", "/sys/kernel/btf/vmlinux")
+    } else {
+        Finding::degraded(
             "kernel BTF",
             "the kernel does not describe its types",
             "use a kernel with CONFIG_DEBUG_INFO_BTF (Debian's have it)",
-        ),
+        )
     });
     findings.push(jit());
     findings

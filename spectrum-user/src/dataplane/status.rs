@@ -66,9 +66,9 @@ impl ReasonCount {
     }
 }
 
-/// Reads the state of what is pinned; none where nothing is.
+/// Reads the state of what is pinned; none where nothing is, or not yet everything.
 pub async fn status(pins: &Pins, netlink: &Netlink) -> anyhow::Result<Option<KernelStatus>> {
-    if !pins.exist() {
+    if ConfigMaps::read_meta(pins).is_none_or(|meta| meta.layout == 0) {
         return Ok(None);
     }
     let maps = ConfigMaps::open(MapSource::Pins(pins))?;
@@ -124,7 +124,8 @@ async fn interfaces(pins: &Pins, netlink: &Netlink) -> anyhow::Result<Vec<Interf
     for (name, path) in pins.xdp_links() {
         let Some(link) = attach::pinned(&path)? else { continue };
         let link = sys::link(&link)?;
-        let interface = present.iter().find(|interface| link.target == LinkTarget::Interface { index: interface.index });
+        let interface =
+            present.iter().find(|interface| link.target == LinkTarget::Interface { index: interface.index });
         let mode = match interface {
             None => "gone",
             Some(interface) => interface.xdp.map_or("detached", |xdp| xdp.mode.as_str()),

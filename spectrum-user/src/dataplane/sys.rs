@@ -49,6 +49,9 @@ struct LinkInfo {
     rest: [u32; 11],
 }
 
+const LINK_INFO_BYTES: u32 = 64;
+const _: () = assert!(size_of::<LinkInfo>() == LINK_INFO_BYTES as usize);
+
 /// Identity of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -83,11 +86,8 @@ pub fn link(link: impl AsFd) -> io::Result<Link> {
         info: u64,
     }
     let mut info = LinkInfo::zeroed();
-    let mut attr = Attr {
-        fd: raw(link.as_fd()),
-        length: size_of::<LinkInfo>() as u32,
-        info: (&raw mut info).expose_provenance() as u64,
-    };
+    let mut attr =
+        Attr { fd: raw(link.as_fd()), length: LINK_INFO_BYTES, info: (&raw mut info).expose_provenance() as u64 };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     let target = match info.kind {
         BPF_LINK_TYPE_NETNS => LinkTarget::Netns { inode: info.target },
@@ -118,5 +118,6 @@ fn raw(fd: BorrowedFd<'_>) -> u32 {
 fn bpf<A: Pod>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_int> {
     // SAFETY: `attr` is plain data of the length that is given; pointers in it are valid for the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+    // Zero or a descriptor, both of which fit.
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(libc::c_int::try_from(result).unwrap_or_default()) }
 }

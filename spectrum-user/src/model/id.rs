@@ -68,7 +68,7 @@ id! {
 fn derive(parts: &[&str]) -> [u8; 16] {
     let digest = Sha256::digest(parts.join("\n"));
     let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
+    id.iter_mut().zip(digest).for_each(|(byte, digest)| *byte = digest);
     id
 }
 

@@ -59,20 +59,16 @@ fn assign(report: &Report<'_>, config: &Config, existing: &Assignments, host_add
             if assignments.of(hostname).of(family).is_some() {
                 continue;
             }
-            let of_family = pools.iter_mut().filter(|pool| pool.family() == family);
-            let free = of_family.filter_map(|pool| pool.next_free(|address| taken.contains(&address))).next();
-            match free {
-                Some(address) => {
-                    taken.insert(address);
-                    assignments.set(hostname, address);
-                }
-                None => {
-                    report.error(&wish.first.places.edge_ips, exhausted(hostname, family, &pools));
-                    // Without any pool there is nothing to be said about the other family.
-                    if pools.is_empty() {
-                        break;
-                    }
-                }
+            let mut of_family = pools.iter_mut().filter(|pool| pool.family() == family);
+            if let Some(address) = of_family.find_map(|pool| pool.next_free(|address| taken.contains(&address))) {
+                taken.insert(address);
+                assignments.set(hostname, address);
+                continue;
+            }
+            report.error(&wish.first.places.edge_ips, exhausted(hostname, family, &pools));
+            // Without any pool there is nothing to be said about the other family.
+            if pools.is_empty() {
+                break;
             }
         }
     }

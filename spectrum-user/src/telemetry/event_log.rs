@@ -4,6 +4,7 @@
 //! coming the writer looks at the queue a few times a second, so that handing one over wakes nobody.
 
 use std::{
+    fmt,
     io::{self, Write as _},
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,9 +17,10 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 use tokio::sync::mpsc;
 
-use super::{Event, file::RotatedFile};
+use super::{Event, encode::plain, file::RotatedFile};
 use crate::model::EventSink;
 
 /// Events waiting for the writer.
@@ -141,6 +143,11 @@ impl EventLog {
         self.0.written.load(Relaxed)
     }
 
+    /// Adds the log's own counters.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
     /// Writes what is queued and ends the writer.
     pub fn close(&self) {
         self.0.closing.store(true, Release);
@@ -149,6 +156,18 @@ impl EventLog {
         if writer.is_some_and(|writer| writer.join().is_err()) {
             log::error!("the thread that writes events has panicked");
         }
+    }
+}
+
+impl Collector for EventLog {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        plain(&mut encoder, "spectrum_events_written", "Connection events that were written", self.written())?;
+        plain(
+            &mut encoder,
+            "spectrum_events_dropped",
+            "Connection events that were lost: nothing waits for a slow writer",
+            self.dropped(),
+        )
     }
 }
 

@@ -145,7 +145,7 @@ fn isolate() -> anyhow::Result<()> {
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     // Where `spectrum` keeps its state.
     mount(Some("tmpfs"), "/var/lib", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
-    for directory in ["/run/netns", "/run/spectrum", "/run/sshd", "/run/lock"] {
+    for directory in ["/run/netns", "/run/sshd", "/run/lock"] {
         std::fs::create_dir(directory)?;
     }
     for (sysctl, value) in [("net/ipv6/conf/all/disable_ipv6", "0"), ("net/ipv6/conf/default/accept_dad", "0")] {

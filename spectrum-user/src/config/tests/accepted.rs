@@ -17,7 +17,7 @@ fn the_shipped_example_is_right() {
     assert_eq!(config.node.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
     assert_eq!(config.node.events, Some(EventSink::File(PathBuf::from("/var/log/spectrum/events.jsonl"))));
     assert_eq!(config.applications.len(), 4);
-    assert_eq!(config.applications[2].timeouts.idle, Some(Duration::from_secs(3600)));
+    assert_eq!(config.applications[2].timeouts.idle, Some(Duration::from_hours(1)));
     assert_eq!(config.applications[2].origins.len(), 2);
     assert_eq!(config.applications[3].edge_ips, EdgeIps::Dynamic(Connectivity::Ipv4));
     let zone = ZoneId::derive(&["example.com"]);
@@ -193,4 +193,76 @@ origin_direct = ["tcp://192.0.2.2:22"]
 fn a_byte_order_mark_and_carriage_returns_are_no_trouble() {
     let config = good("\u{feff}[node]\r\ninterfaces = [\"eth0\"]\r\n");
     assert_eq!(config.node.interfaces, ["eth0"]);
+}
+
+/// The file of the specification.
+const SPECIFIED: &str = r#"
+[node]
+interfaces = ["eth0"]        # XDP is attached to these
+xdp_mode   = "auto"
+instance   = "default"
+state_dir  = "/var/lib/spectrum"
+workers    = 0
+
+[edge]
+pools        = ["198.51.100.0/24", "2001:db8:51::/64"]
+closed_ports = "drop"
+
+[api]
+listen     = ["unix:/run/spectrum/api.sock"]
+
+[metrics]
+listen = "127.0.0.1:9464"
+
+[events]
+file = "/var/log/spectrum/events.jsonl"
+
+[[zones]]
+name = "example.com"
+
+[[applications]]
+protocol      = "tcp/1000-2000"
+dns           = { type = "ADDRESS", name = "range.example.com" }
+edge_ips      = { type = "static", ips = ["198.51.100.10"] }
+origin_direct = ["tcp://192.0.2.1:3000-4000"]
+ip_firewall   = true
+
+[[access_rules]]
+mode          = "block"
+configuration = { target = "ip_range", value = "203.0.113.0/24" }
+notes         = "scanner"
+"#;
+
+/// What it also holds and is not built.
+const LATER: &str = r#"
+[geo]
+country = "/usr/share/spectrum/country.mmdb"
+
+[tls]
+certificates = "/etc/spectrum/certs"
+
+[dns]
+listen = ["198.51.100.53:53"]
+"#;
+
+#[test]
+fn the_file_of_the_specification_is_right_as_far_as_it_is_built() {
+    let config = good(SPECIFIED);
+    assert_eq!(config.node.api, [Listen::Unix(PathBuf::from("/run/spectrum/api.sock"))]);
+    assert_eq!(config.applications[0].origins[0].to_string(), "tcp://192.0.2.1:3000-4000");
+    assert!(config.applications[0].ip_firewall);
+    assert_eq!(config.rules[0].notes, "scanner");
+
+    let extensions =
+        r#"extensions    = { origin_server_name = "origin.example.com", origin_ca = "/etc/spectrum/origin-ca.pem" }"#;
+    let whole = SPECIFIED
+        .replace("ip_firewall   = true", &format!("ip_firewall = true\n{extensions}"))
+        .replace("api.sock\"]", "api.sock\", \"127.0.0.1:8787\"]\ntoken_file = \"/etc/spectrum/token\"");
+    let errors = bad(&format!("{whole}{LATER}"));
+    let messages: Vec<_> = errors.as_slice().iter().map(|found| found.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        ["the API over TCP", "`token_file`", "`origin_server_name`", "`origin_ca`", "`geo`", "`tls`", "`dns`"]
+            .map(|what| format!("{what} is not built yet"))
+    );
 }

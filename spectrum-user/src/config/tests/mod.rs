@@ -4,6 +4,7 @@ mod accepted;
 mod properties;
 mod refused;
 mod rendered;
+mod together;
 
 use super::*;
 

@@ -77,7 +77,7 @@ fn line() -> impl Strategy<Value = String> {
         "[tls]",
     ];
     prop_oneof![
-        1 => proptest::sample::select(&headers[..]).prop_map(str::to_owned).boxed(),
+        1 => proptest::sample::select(headers.to_vec()).prop_map(str::to_owned).boxed(),
         4 => (proptest::sample::select(keys.to_vec()), proptest::sample::select(values.to_vec()))
             .prop_map(|(key, value)| format!("{key} = {value}")).boxed(),
     ]

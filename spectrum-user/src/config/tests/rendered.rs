@@ -97,7 +97,28 @@ fn files_that_cannot_be_read() {
     assert!(load(&path("good.toml")).is_ok());
     // Root reads whatever the mode says.
     if !nix::unistd::geteuid().is_root() {
-        fs::set_permissions(path("good.toml"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path("good.toml"), fs::Permissions::from_mode(0o000)).unwrap();
         assert!(refused("good.toml").contains("Permission denied"));
+    }
+}
+
+#[test]
+fn a_file_full_of_errors_is_answered_with_the_first_of_them() {
+    // On one line, so that every place is far into it.
+    let errors = bad(&format!("{NODE}[edge]\npools = [{}]\n", "7, ".repeat(4096)));
+    assert_eq!(errors.as_slice().len(), 1000);
+    assert!(errors.to_string().ends_with("spectrum.toml: 4096 errors, the first 1000 of them above"));
+    let keys: Vec<_> = (0..5000).map(|number| format!("key{number} = 1")).collect();
+    let errors = bad(&format!("{NODE}{}", keys.join("\n")));
+    assert!(errors.to_string().ends_with("spectrum.toml: 5000 errors, the first 1000 of them above"));
+    let errors = bad(&format!("{NODE}[edge]\npools = [{}]\n", "7, ".repeat(4097)));
+    assert_eq!(errors.as_slice()[0].message, "`pools` has 4097 items, more than 4096");
+}
+
+#[test]
+fn nesting_without_end_is_an_error() {
+    for text in ["[".repeat(100_000), "{a=".repeat(100_000), "a.".repeat(100_000)] {
+        assert!(parse(&format!("x = {text}"), "t").is_err());
+        assert!(parse(&format!("{text}a = 1"), "t").is_err());
     }
 }

@@ -1,0 +1,148 @@
+//! `spectrum status`: what the kernel holds, and what the daemon says.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::{
+    control,
+    instance::chosen,
+    output::{self, Output},
+};
+use crate::{
+    daemon::{DaemonStatus, require},
+    dataplane::{
+        netlink::Netlink,
+        pins::Pins,
+        status::{self, KernelStatus},
+    },
+    model::Instance,
+};
+
+#[derive(Serialize)]
+struct Status {
+    instance: String,
+    ready: bool,
+    kernel: Option<KernelStatus>,
+    daemon: Option<DaemonStatus>,
+}
+
+/// Between two looks while waiting.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn status(named: Option<Instance>, wait: Duration, output: Output) -> anyhow::Result<ExitCode> {
+    require()?;
+    let netlink = Netlink::open().context("open netlink")?;
+    let deadline = Instant::now() + wait;
+    let status = loop {
+        let status = look(named.clone(), &netlink).await?;
+        if status.ready || Instant::now() >= deadline {
+            break status;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    let ready = status.ready;
+    match output {
+        Output::Json => output::json(&status)?,
+        Output::Table => show(&status),
+    }
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn look(named: Option<Instance>, netlink: &Netlink) -> anyhow::Result<Status> {
+    let instance = chosen(named)?;
+    let daemon: Option<DaemonStatus> = control::get(&instance, "/status").await?;
+    let kernel = status::status(&Pins::of(&instance), netlink).await?;
+    let ready = daemon.as_ref().is_some_and(|daemon| daemon.ready) && kernel.is_some();
+    Ok(Status { instance: instance.to_string(), ready, kernel, daemon })
+}
+
+fn show(status: &Status) {
+    let Status { instance, kernel, daemon, .. } = status;
+    match (kernel, daemon) {
+        (None, None) => output::line(&format!("instance `{instance}`: not loaded\n")),
+        (None, Some(_)) => output::line(&format!("instance `{instance}`: a daemon runs, but its pins are gone\n")),
+        (Some(kernel), None) => output::line(&format!(
+            "instance `{instance}`: loaded by `spectrum {}`, revision {}; no daemon runs: packets are filtered, nothing is served\n",
+            kernel.owner, kernel.revision
+        )),
+        (Some(kernel), Some(daemon)) => output::line(&format!(
+            "instance `{instance}`: {}, process {}, revision {}, listening behind {}\n",
+            if daemon.ready { "ready" } else { "not ready" },
+            daemon.pid,
+            kernel.revision,
+            daemon.listening
+        )),
+    }
+    if let Some(daemon) = daemon {
+        show_daemon(daemon);
+    }
+    if let Some(kernel) = kernel {
+        show_kernel(kernel);
+    }
+}
+
+fn show_daemon(daemon: &DaemonStatus) {
+    if let Some(problem) = &daemon.problem {
+        output::line(&format!("the last change was not applied: {problem}\n"));
+    }
+    for degraded in &daemon.degraded {
+        output::line(&format!("degraded: {degraded}\n"));
+    }
+    let mut table = output::table(&["APPLICATION", "PROTOCOL", "EDGE IPS", "ORIGINS", "FIREWALL", "OPEN", "SERVED"]);
+    for app in &daemon.applications {
+        let edge_ips: Vec<String> = app.edge_ips.iter().map(ToString::to_string).collect();
+        table.add_row([
+            app.hostname.clone(),
+            app.protocol.clone(),
+            edge_ips.join(" "),
+            app.origins.join(" "),
+            if app.ip_firewall { "on" } else { "off" }.to_owned(),
+            app.connections_active.to_string(),
+            app.connections_opened.to_string(),
+        ]);
+    }
+    output::line("\n");
+    output::show(&table);
+}
+
+fn show_kernel(kernel: &KernelStatus) {
+    let mut table = output::table(&["ATTACHED", "WHERE", "MODE", "PROGRAM", "LINK"]);
+    if let Some(steering) = kernel.steering {
+        table.add_row([
+            "steering".to_owned(),
+            "this network namespace".to_owned(),
+            "sk_lookup".to_owned(),
+            steering.program_id.to_string(),
+            steering.link_id.to_string(),
+        ]);
+    }
+    for interface in &kernel.interfaces {
+        table.add_row([
+            "filter".to_owned(),
+            interface.name.clone(),
+            interface.mode.clone(),
+            interface.link.program_id.to_string(),
+            interface.link.link_id.to_string(),
+        ]);
+    }
+    output::line("\n");
+    output::show(&table);
+    output::line(&format!(
+        "\npins in {}: {} applications in {} steering entries, {} + {} rule prefixes\n\n",
+        kernel.pins,
+        kernel.entries.applications,
+        kernel.entries.steer,
+        kernel.entries.rules_v4,
+        kernel.entries.rules_v6
+    ));
+    let mut table = output::table(&["VERDICT", "PACKETS", "BYTES"]);
+    for count in kernel.counters.iter().filter(|count| count.packets > 0) {
+        table.add_row([count.reason.clone(), count.packets.to_string(), count.bytes.to_string()]);
+    }
+    output::show(&table);
+}

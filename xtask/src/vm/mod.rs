@@ -1,0 +1,96 @@
+//! `cargo xtask vm`: the same binaries that run here, in Debian's kernels under qemu.
+//!
+//! The guest is an initramfs: busybox, the binaries with the shared libraries they ask for, a few kernel modules and
+//! `init.sh`, which runs every `kernel*` test and a smoke test of the quickstart. Nothing is installed: packages are
+//! unpacked under the target folder. Emulated (TCG) unless `SPECTRUM_VM_ACCEL=kvm` says that KVM works here.
+
+mod cpio;
+mod initramfs;
+mod kernel;
+mod modules;
+mod qemu;
+
+use std::{io::Write as _, path::PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    apt,
+    artifacts::{self, Artifacts},
+    command::step,
+    ebpf,
+    tally::Tally,
+    workspace::Workspace,
+};
+
+/// What builds and boots the guest. `binutils` has strip, `xz-utils` unpacks modules.
+const PACKAGES: [&str; 4] = ["qemu-system-x86", "iproute2", "binutils", "xz-utils"];
+
+#[derive(Args)]
+pub(crate) struct Vm {
+    /// Only this kernel; every one by default
+    #[arg(long)]
+    kernel: Option<Kernel>,
+}
+
+/// A kernel that Debian keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kernel {
+    #[value(name = "6.1")]
+    V6_1,
+    #[value(name = "6.12")]
+    V6_12,
+}
+
+impl Kernel {
+    pub(crate) const ALL: [Self; 2] = [Self::V6_1, Self::V6_12];
+
+    pub(crate) const fn version(self) -> &'static str {
+        match self {
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+        }
+    }
+
+    /// The package that always depends on the newest build.
+    const fn package(self) -> &'static str {
+        match self {
+            Self::V6_1 => "linux-image-cloud-amd64",
+            Self::V6_12 => "linux-image-6.12-cloud-amd64",
+        }
+    }
+
+    fn home(self, workspace: &Workspace) -> PathBuf {
+        workspace.target.join("vm").join(self.version())
+    }
+}
+
+impl Vm {
+    pub(crate) fn execute(&self, workspace: &Workspace) -> Result<()> {
+        ebpf::build(workspace)?;
+        let artifacts = artifacts::build(workspace)?;
+        let mut tally = Tally::default();
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| self.kernel.is_none_or(|wanted| wanted == *kernel)) {
+            check(workspace, &artifacts, kernel, &mut tally)?;
+        }
+        writeln!(std::io::stdout(), "\n{tally}")?;
+        if tally.failed > 0 {
+            bail!("{} of {} checks failed in a VM", tally.failed, tally.failed + tally.passed);
+        }
+        Ok(())
+    }
+}
+
+/// Boots one kernel and adds what its tests count.
+pub(crate) fn check(workspace: &Workspace, artifacts: &Artifacts, kernel: Kernel, tally: &mut Tally) -> Result<()> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("the VM tier boots Debian's amd64 kernels, and this machine is {}", std::env::consts::ARCH);
+    }
+    apt::ensure(&PACKAGES, "virtual machines")?;
+    let home = kernel.home(workspace);
+    let boot = kernel::provision(kernel, &home)?;
+    let image = home.join("initramfs.cpio");
+    step(&format!("initramfs for Linux {}", boot.release), || initramfs::build(workspace, artifacts, &boot, &image))?;
+    step(&format!("Linux {} in qemu", boot.release), || qemu::run(&boot, &image, &home.join("console.log"), tally))
+}

@@ -1,0 +1,190 @@
+//! Boots a guest and reads its console: test results, the end of the run, a panic, or silence.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::kernel::Boot;
+use crate::{command, tally::Tally};
+
+/// Emulated, a boot takes seconds and the tests a minute.
+const LIMIT: Duration = Duration::from_mins(10);
+/// What a kernel says when it is lost.
+const DEATHS: [&str; 4] = ["Kernel panic", "BUG: ", "Oops: ", "general protection fault"];
+/// What `init.sh` says, at the start of a line.
+const MARK: &str = "spectrum-vm: ";
+
+/// Runs the guest, shows its console from the first test on, and adds its counts. A guest that does not come to its end
+/// counts as one failure, and its console is shown.
+pub(super) fn run(boot: &Boot, image: &Path, log: &Path, tally: &mut Tally) -> Result<()> {
+    let mut guest = start(boot, image)?;
+    let mut console = Console { log: fs::File::create(log)?, tally: Tally::default(), runner: None, done: false };
+    let outcome = console.follow(&mut guest.0);
+    let run = console.tally;
+    drop(guest);
+    match &outcome {
+        Ok(()) => {}
+        Err(error) => {
+            let console = fs::read(log).unwrap_or_default();
+            eprintln!(
+                "{}\nxtask: Linux {}: {error:#}; its console is above",
+                String::from_utf8_lossy(&console),
+                boot.release
+            );
+        }
+    }
+    eprintln!("xtask: Linux {}: {run}", boot.release);
+    tally.add(run, outcome.is_ok());
+    Ok(())
+}
+
+/// A guest that does not outlive us.
+struct Guest(Child);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Both fail only for a guest that has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(boot: &Boot, image: &Path) -> Result<Guest> {
+    let acceleration = env::var("SPECTRUM_VM_ACCEL").ok().filter(|name| !name.is_empty());
+    let mut qemu = Command::new("qemu-system-x86_64");
+    match acceleration.as_deref() {
+        Some("kvm") => qemu.args(["-accel", "kvm", "-cpu", "host"]),
+        Some("tcg") | None => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        Some(other) => bail!("SPECTRUM_VM_ACCEL is `{other}`: it may be kvm or tcg"),
+    };
+    qemu.args(["-smp", "2", "-m", "1024M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    qemu.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+    // A panic reboots at once, which ends qemu; a slow emulation is no soft lockup.
+    qemu.args([
+        "-append",
+        "console=ttyS0 rdinit=/init quiet loglevel=4 panic=-1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
+    ]);
+    qemu.arg("-kernel").arg(&boot.vmlinuz).arg("-initrd").arg(image);
+    let child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    Ok(Guest(child.with_context(|| format!("cannot start `{}`", command::line(&qemu)))?))
+}
+
+struct Console {
+    log: fs::File,
+    tally: Tally,
+    /// The test binary that runs, and what was counted before it.
+    runner: Option<(String, Tally)>,
+    done: bool,
+}
+
+impl Console {
+    fn follow(&mut self, guest: &mut Child) -> Result<()> {
+        let output = guest.stdout.take().context("its console is a pipe")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(text).is_err() {
+                    break;
+                }
+                line.clear();
+            }
+        });
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.line(&line)?,
+                Err(RecvTimeoutError::Disconnected) if self.done => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => bail!("the guest ended before its tests did"),
+                Err(RecvTimeoutError::Timeout) => bail!("the guest took longer than {} s", LIMIT.as_secs()),
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        writeln!(self.log, "{line}")?;
+        if DEATHS.iter().any(|death| line.contains(death)) {
+            bail!("the guest's kernel died: {line}");
+        }
+        if let Some(said) = line.strip_prefix(MARK) {
+            return self.mark(said);
+        }
+        if self.runner.is_some() {
+            writeln!(std::io::stdout(), "{line}")?;
+            self.tally.line(line);
+        }
+        Ok(())
+    }
+
+    /// `run <name>`, `exit <name> <status>`, `done`.
+    fn mark(&mut self, said: &str) -> Result<()> {
+        let mut words = said.split(' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("run"), Some(name), None) => {
+                eprintln!("xtask: in the guest: {name}");
+                self.runner = Some((name.to_owned(), self.tally));
+            }
+            (Some("exit"), Some(name), Some(status)) => {
+                let (running, before) = self.runner.take().context("a test ended that had not begun")?;
+                anyhow::ensure!(running == name, "{name} ended while {running} ran");
+                if status != "0" && self.tally.failed == before.failed {
+                    eprintln!("xtask: in the guest: {name} ended with status {status}");
+                    self.tally.failed += 1;
+                }
+            }
+            (Some("done"), None, None) => self.done = true,
+            _ => bail!("the guest said `{said}`"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console() -> Console {
+        let log = fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        Console { log, tally: Tally::default(), runner: None, done: false }
+    }
+
+    #[test]
+    fn a_test_that_dies_without_a_result_has_failed() {
+        let mut console = console();
+        for line in [
+            "spectrum-vm: run kernel_xdp",
+            "Segmentation fault",
+            "spectrum-vm: exit kernel_xdp 139",
+            "spectrum-vm: done",
+        ] {
+            console.line(line).unwrap();
+        }
+        assert_eq!(console.tally, Tally { passed: 0, failed: 1, ignored: 0 });
+        assert!(console.done);
+    }
+
+    #[test]
+    fn failed_tests_are_not_counted_twice() {
+        let mut console = console();
+        let result = "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
+        for line in ["spectrum-vm: run kernel_xdp", result, "spectrum-vm: exit kernel_xdp 101"] {
+            console.line(line).unwrap();
+        }
+        assert_eq!(console.tally, Tally { passed: 4, failed: 2, ignored: 0 });
+    }
+
+    #[test]
+    fn a_panic_of_the_kernel_ends_the_run() {
+        assert!(console().line("[    1.0] Kernel panic - not syncing: Fatal exception").is_err());
+    }
+}
