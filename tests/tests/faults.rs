@@ -23,7 +23,7 @@ fn refuses(world: &World, config: impl Into<String>, words: &[&str]) -> String {
     let before = world.edge().traces();
     let output = world.edge().spectrum_with("run", config);
     let stderr = explains(&output, words);
-    assert_eq!(world.edge().traces(), before, "the host is untouched");
+    before.assert_unchanged(world.edge());
     stderr
 }
 
@@ -49,7 +49,7 @@ fn an_interface_that_has_somebody_elses_program() {
     foreign_program(&world);
     let before = world.edge().traces();
     refuses(&world, node(), &["eth0", "XDP program", "xdp off"]);
-    assert_eq!(world.edge().traces(), before, "never detaches what is not ours");
+    before.assert_unchanged(world.edge());
 }
 
 /// Puts an XDP program of our own making onto the interface: the object's, under `ip`'s ownership and not `spectrum`'s.
@@ -117,7 +117,7 @@ fn missing_privileges_are_named() {
         command.args([&format!("--drop={dropped}"), "--", "-c", &line]);
         explains(&world.edge().namespace().output(command), &[named]);
     }
-    assert_eq!(world.edge().traces(), before);
+    before.assert_unchanged(world.edge());
 }
 
 #[test]

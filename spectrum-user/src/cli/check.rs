@@ -2,12 +2,17 @@
 
 use std::{path::Path, process::ExitCode};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::output::{self, Output};
 use crate::{
     config::{self, Diagnostic},
-    dataplane::image::{MapImage, image},
+    dataplane::{
+        image::{MapImage, image},
+        netlink::Netlink,
+    },
+    model::{Node, XdpMode},
     state,
 };
 
@@ -27,8 +32,8 @@ struct Summary {
     steering_entries: usize,
 }
 
-pub(super) fn check(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
-    match checked(path) {
+pub(super) async fn check(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
+    match checked(path).await {
         Ok((notes, summary)) => {
             match output {
                 Output::Json => output::json(&Checked { ok: true, diagnostics: &notes, summary: Some(summary) })?,
@@ -58,10 +63,26 @@ pub(super) fn check(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
+/// Interfaces of the file that this host does not have. The program goes onto all of them or none.
+async fn interfaces(node: &Node) -> anyhow::Result<()> {
+    let present = Netlink::open().context("open netlink")?.interfaces().await?;
+    let exists = |name: &String| present.iter().any(|interface| interface.name == *name);
+    let missing: Vec<&str> = node.interfaces.iter().filter(|name| !exists(name)).map(String::as_str).collect();
+    let existing: Vec<&str> = present.iter().map(|interface| interface.name.as_str()).collect();
+    anyhow::ensure!(
+        missing.is_empty() || node.xdp_mode == XdpMode::Off,
+        "node.interfaces: there is no `{}` on this host; there are {}",
+        missing.join("`, `"),
+        existing.join(", ")
+    );
+    Ok(())
+}
+
+async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
     let addresses = state::host_addresses()?;
     let config = config::load_on(path, &addresses)?;
     let desired = state::desired(&config, &addresses)?;
+    interfaces(&config.node).await?;
     let image = image(&desired, &MapImage::default())?;
     let summary = Summary {
         applications: desired.applications.len(),

@@ -1,6 +1,6 @@
 //! Questions to the daemon, over its control socket.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::{dataplane::lock::RUN_DIRECTORY, model::Instance};
+use crate::{dataplane::lock::control_socket, model::Instance};
 
 /// The daemon is on this machine: what takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ const LARGEST: usize = 64 << 20;
 
 /// Asks the daemon of an instance. None: no daemon listens, or it has no such object.
 pub(super) async fn get<T: DeserializeOwned>(instance: &Instance, path: &str) -> anyhow::Result<Option<T>> {
-    let socket = socket(instance);
+    let Some(socket) = control_socket(instance) else { return Ok(None) };
     // Whatever the reason, nobody answers there.
     let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
     timeout(PATIENCE, ask(stream, path))
@@ -43,9 +43,4 @@ async fn ask<T: DeserializeOwned>(stream: UnixStream, path: &str) -> anyhow::Res
     };
     connection.abort();
     Ok(found)
-}
-
-/// Where the daemon of an instance listens unless its file says otherwise.
-fn socket(instance: &Instance) -> PathBuf {
-    PathBuf::from(RUN_DIRECTORY).join(format!("{instance}.sock"))
 }

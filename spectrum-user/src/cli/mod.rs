@@ -18,7 +18,7 @@ use std::{net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::model;
+use crate::{dataplane::diagnostics::KernelLog, model};
 pub use output::Output;
 
 /// DDoS protection, access rules and acceleration in front of any TCP port.
@@ -37,7 +37,13 @@ enum Command {
     /// Run the daemon in the foreground: load or adopt the programs, attach, serve.
     ///
     /// SIGTERM drains and stops, a second one stops at once; SIGHUP applies the edited file.
-    Run(ConfigFile),
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// What the kernel programs themselves log.
+        #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+        kernel_log: KernelLog,
+    },
     /// Look at a configuration without touching anything: every error at once.
     Check(ConfigFile),
     /// Load and attach the programs without a daemon: they filter until `unload`.
@@ -99,8 +105,8 @@ pub fn main() -> ExitCode {
     let output = cli.output;
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run(file) => run::run(&file.config).await,
-            Command::Check(file) => check::check(&file.config, output),
+            Command::Run { file, kernel_log } => run::run(&file.config, kernel_log).await,
+            Command::Check(file) => check::check(&file.config, output).await,
             Command::Load(file) => load::load(&file.config, output).await,
             Command::Unload(instance) => unload::unload(instance.instance, output).await,
             Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,

@@ -5,7 +5,10 @@ use std::{process::ExitCode, sync::Arc};
 use serde_json::Value;
 
 use super::output;
-use crate::daemon::{self, Origin, QUICKSTART_CONFIG, Running, Source, View};
+use crate::{
+    daemon::{self, Origin, QUICKSTART_CONFIG, Running, Source, View},
+    dataplane::diagnostics::KernelLog,
+};
 
 const WELCOME: &str = "
 Spectrum stands in front of a built-in origin, on loopback alone. Try, in another terminal:
@@ -26,7 +29,7 @@ pub(super) async fn quickstart() -> anyhow::Result<ExitCode> {
     daemon::require()?;
     let _origin = Origin::start()?;
     let source = Source::Text { text: QUICKSTART_CONFIG, name: "quickstart.toml" };
-    daemon::run_with(source, show).await?;
+    daemon::run_with(source, KernelLog::Off, show).await?;
     output::line("Everything is as it was before.\n");
     Ok(ExitCode::SUCCESS)
 }

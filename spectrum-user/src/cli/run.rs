@@ -2,9 +2,12 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::daemon::{self, Source};
+use crate::{
+    daemon::{self, Source},
+    dataplane::diagnostics::KernelLog,
+};
 
-pub(super) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    daemon::run(Source::File(config.to_owned())).await?;
+pub(super) async fn run(config: &Path, kernel_log: KernelLog) -> anyhow::Result<ExitCode> {
+    daemon::run(Source::File(config.to_owned()), kernel_log).await?;
     Ok(ExitCode::SUCCESS)
 }

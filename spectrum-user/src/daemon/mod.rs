@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     config::{self, Config},
-    dataplane::probe,
+    dataplane::{diagnostics::KernelLog, probe},
     state,
 };
 
@@ -56,14 +56,14 @@ impl Source {
 }
 
 /// Serves until a signal ends it.
-pub async fn run(source: Source) -> anyhow::Result<()> {
-    run_with(source, |_| ()).await
+pub async fn run(source: Source, kernel_log: KernelLog) -> anyhow::Result<()> {
+    run_with(source, kernel_log, |_| ()).await
 }
 
 /// As [`run`]; `ready` is called once everything serves.
-pub async fn run_with(source: Source, ready: impl FnOnce(&Running)) -> anyhow::Result<()> {
+pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(&Running)) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen to signals")?;
-    let mut running = start(source).await?;
+    let mut running = start(source, kernel_log).await?;
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     ready(&running);
     loop {
@@ -73,6 +73,7 @@ pub async fn run_with(source: Source, ready: impl FnOnce(&Running)) -> anyhow::R
                 Signal::Stop => break,
             },
             sample = running.samples.next() => samples::tell(sample, &running.view),
+            () = running.diagnostics.pass_on() => {}
             () = running.workers.failed() => {
                 log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
                 running.failed = true;

@@ -1,6 +1,11 @@
 //! The control socket and the metrics listener.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -75,6 +80,11 @@ impl Servers {
                 () = stop => {}
             }
         }));
+    }
+
+    /// Where the command line finds this daemon.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        self.sockets.first().map(PathBuf::as_path)
     }
 
     pub(super) async fn end(self) {

@@ -10,6 +10,7 @@ use super::{Source, View, require, samples::Samples, servers::Servers};
 use crate::{
     config::Config,
     dataplane::{
+        diagnostics::{Diagnostics, KernelLog},
         instance::{KernelInstance, Report},
         netlink::Netlink,
     },
@@ -30,6 +31,7 @@ pub struct Running {
     pub(super) telemetry: Telemetry,
     pub(super) workers: Workers,
     pub(super) samples: Samples,
+    pub(super) diagnostics: Diagnostics,
     pub(super) servers: Servers,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
@@ -48,8 +50,8 @@ impl Running {
 
     /// The last steps: what the kernel holds, what listens, what is written.
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        let Self { kernel, netlink, servers, telemetry, samples, view, .. } = self;
-        drop((samples, view));
+        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, view, .. } = self;
+        drop((samples, diagnostics, view));
         servers.end().await;
         telemetry.events.close();
         kernel.release(&netlink).await?;
@@ -57,13 +59,13 @@ impl Running {
     }
 }
 
-pub(super) async fn start(source: Source) -> anyhow::Result<Running> {
+pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Result<Running> {
     let config = source.read()?;
     require()?;
     let desired = desired(&config)?;
     let node = config.node.clone();
     let netlink = Netlink::open().context("open netlink")?;
-    let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log_level())?;
+    let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
     if kernel.adopted() {
         log::info!("took over the pins in {}", kernel.pins().directory().display());
     }
@@ -96,6 +98,7 @@ struct Parts {
     telemetry: Telemetry,
     workers: Workers,
     samples: Samples,
+    diagnostics: Diagnostics,
     servers: Servers,
     view: Arc<View>,
 }
@@ -126,6 +129,7 @@ impl Starting {
         }
 
         let samples = Samples::open(self.kernel.pins())?;
+        let diagnostics = self.kernel.diagnostics()?;
         let view = Arc::new(View::new(
             &node,
             self.kernel.pins().clone(),
@@ -136,8 +140,11 @@ impl Starting {
         )?);
         view.applied(Arc::new(desired), report.revision);
         let servers = Servers::start(&node, &view).await?;
+        if let Some(socket) = servers.socket() {
+            self.kernel.announce(socket)?;
+        }
         view.set_ready(true);
-        Ok(Parts { source, node, table, telemetry, workers, samples, servers, view })
+        Ok(Parts { source, node, table, telemetry, workers, samples, diagnostics, servers, view })
     }
 
     /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
@@ -158,7 +165,7 @@ impl Starting {
 
 impl Parts {
     fn join(self, starting: Starting) -> Running {
-        let Self { source, node, table, telemetry, workers, samples, servers, view } = self;
+        let Self { source, node, table, telemetry, workers, samples, diagnostics, servers, view } = self;
         let Starting { kernel, netlink } = starting;
         let drain = node.drain;
         Running {
@@ -170,6 +177,7 @@ impl Parts {
             telemetry,
             workers,
             samples,
+            diagnostics,
             servers,
             view,
             drain,
@@ -199,17 +207,5 @@ fn worker_count(node: &Node) -> usize {
     match node.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
-    }
-}
-
-/// The programs' own diagnostics follow the log level, and cost nothing unless `spectrum=debug` or finer asks for them:
-/// the verifier removes what a constant rules out.
-fn kernel_log_level() -> u8 {
-    match std::env::var("SPECTRUM_KERNEL_LOG").as_deref() {
-        Ok("warn") => 2,
-        Ok("info") => 3,
-        Ok("debug") => 4,
-        Ok("trace") => 5,
-        _ => 0,
     }
 }

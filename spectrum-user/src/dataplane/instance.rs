@@ -2,7 +2,10 @@
 //!
 //! Each step is safe to be cut short by `kill -9`: the next start finds pins and goes on from there.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::maps::{MapError, MapInfo};
 use spectrum_common::layout::{self, Meta, Owner};
@@ -11,6 +14,7 @@ use super::{
     apply::ApplyError,
     attach::{self, AttachError, AttachedXdp},
     bpffs::{self, BpffsError},
+    diagnostics::Diagnostics,
     diff::diff,
     image::{ImageError, image},
     load::{LoadError, Loaded, Options},
@@ -78,7 +82,7 @@ pub struct KernelInstance {
     owner: Owner,
     adopted: bool,
     attached: Vec<AttachedXdp>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl KernelInstance {
@@ -106,7 +110,7 @@ impl KernelInstance {
         };
         let revision = found.map_or(0, |meta| meta.revision);
         maps.set_meta(Meta { layout: layout::VERSION, owner: owner as u32, revision }).map_err(InstanceError::Meta)?;
-        Ok(Self { pins, loaded, maps, owner, adopted: found.is_some(), attached: Vec::new(), _lock: lock })
+        Ok(Self { pins, loaded, maps, owner, adopted: found.is_some(), attached: Vec::new(), lock })
     }
 
     /// Makes the kernel do what `desired` says: maps first, then routes, so that no address is local before it is filtered.
@@ -142,6 +146,11 @@ impl KernelInstance {
         self.maps.set_tcp_listener(listener).map_err(InstanceError::Listen)
     }
 
+    /// Tells the command line where this process can be asked.
+    pub fn announce(&mut self, socket: &Path) -> Result<(), InstanceError> {
+        Ok(self.lock.announce(socket)?)
+    }
+
     pub fn attached(&self) -> &[AttachedXdp] {
         &self.attached
     }
@@ -163,9 +172,9 @@ impl KernelInstance {
         self.owner
     }
 
-    /// The reader of the programs' diagnostics; none where logging is off.
-    pub fn loaded(&mut self) -> &mut Loaded {
-        &mut self.loaded
+    /// What the programs log; silence where the level is 0.
+    pub fn diagnostics(&mut self) -> anyhow::Result<Diagnostics> {
+        Diagnostics::open(&mut self.loaded)
     }
 
     /// Ends this process's part: what `spectrum load` made stays, all else goes.

@@ -18,7 +18,7 @@ pub const RUN_DIRECTORY: &str = "/run/spectrum";
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: Flock<File>,
+    file: Flock<File>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum LockError {
 
 impl Lock {
     pub fn acquire(instance: &Instance) -> Result<Self, LockError> {
-        let path = Path::new(RUN_DIRECTORY).join(format!("{instance}.lock"));
+        let path = path(instance);
         let io = |source| LockError::Io { path: path.clone(), source };
         fs::create_dir_all(RUN_DIRECTORY).map_err(io)?;
         loop {
@@ -48,7 +48,8 @@ impl Lock {
                 Err((mut file, nix::Error::EWOULDBLOCK)) => {
                     let mut holder = String::new();
                     let _ = file.read_to_string(&mut holder);
-                    return Err(LockError::Held { instance: instance.clone(), holder: holder.trim().to_owned() });
+                    let holder = holder.lines().next().unwrap_or("unknown").to_owned();
+                    return Err(LockError::Held { instance: instance.clone(), holder });
                 }
                 Err((_, error)) => return Err(io(error.into())),
             };
@@ -59,8 +60,13 @@ impl Lock {
             file.set_len(0).map_err(io)?;
             file.rewind().map_err(io)?;
             writeln!(file, "{}", std::process::id()).map_err(io)?;
-            return Ok(Self { path, _file: file });
+            return Ok(Self { path, file });
         }
+    }
+
+    /// Says where the holder can be asked, for [`control_socket`].
+    pub fn announce(&mut self, socket: &Path) -> Result<(), LockError> {
+        writeln!(self.file, "{}", socket.display()).map_err(|source| LockError::Io { path: self.path.clone(), source })
     }
 }
 
@@ -69,6 +75,16 @@ impl Drop for Lock {
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_dir(RUN_DIRECTORY);
     }
+}
+
+/// Where the daemon of an instance can be asked, if one runs and has said so.
+pub fn control_socket(instance: &Instance) -> Option<PathBuf> {
+    let text = fs::read_to_string(path(instance)).ok()?;
+    text.lines().nth(1).map(PathBuf::from)
+}
+
+fn path(instance: &Instance) -> PathBuf {
+    Path::new(RUN_DIRECTORY).join(format!("{instance}.lock"))
 }
 
 fn is_same(file: &File, path: &Path) -> bool {

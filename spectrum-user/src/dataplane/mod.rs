@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod attach;
 pub mod bpffs;
+pub mod diagnostics;
 pub mod diff;
 pub mod events;
 pub mod explain;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::HashSet,
     env,
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixDatagram,
@@ -104,9 +105,9 @@ impl Edge {
         self.namespace.stdout(program, arguments)
     }
 
-    /// Everything that `spectrum` could have left on the host, as text to compare: links, addresses, routes, rules,
-    /// sockets, packet filters, sysctls, pins.
-    pub fn traces(&self) -> String {
+    /// Everything that `spectrum` could have left on the host: links, addresses, routes, rules, sockets, packet filters,
+    /// sysctls, pins.
+    pub fn traces(&self) -> Traces {
         let commands: [&[&str]; 7] = [
             &["ip", "-details", "link"],
             &["ip", "address"],
@@ -126,7 +127,24 @@ impl Edge {
         text += "# pins and run files\n";
         text +=
             &self.namespace.run(|| walk(Path::new("/sys/fs/bpf"), false) + &walk(Path::new("/run/spectrum"), false));
-        text
+        Traces(text)
+    }
+}
+
+/// What the host looks like, to be compared with what it looks like later.
+#[derive(PartialEq, Eq)]
+pub struct Traces(String);
+
+impl Traces {
+    /// Panics with the lines that differ.
+    pub fn assert_unchanged(&self, edge: &Edge) {
+        let now = edge.traces();
+        let only_in = |one: &Self, other: &Self, sign: char| -> String {
+            let known: HashSet<_> = other.0.lines().collect();
+            one.0.lines().filter(|line| !known.contains(line)).map(|line| format!("{sign} {line}\n")).collect()
+        };
+        let difference = only_in(self, &now, '-') + &only_in(&now, self, '+');
+        assert!(difference.is_empty(), "the host is not as it was before:\n{difference}");
     }
 }
 

@@ -36,7 +36,9 @@ pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, i
     guest.archive.link("/bin/sh", "busybox")?;
     guest.archive.program("/init", include_bytes!("init.sh"))?;
     guest.program(&artifacts.spectrum, "/bin/spectrum")?;
-    guest.program(&program("ip")?, "/bin/ip")?;
+    for name in ["curl", "ip"] {
+        guest.program(&program(name)?, &format!("/bin/{name}"))?;
+    }
     guest.archive.program("/spectrum.o", &fs::read(workspace.object())?)?;
 
     let mut list = String::new();

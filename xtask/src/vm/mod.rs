@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What builds and boots the guest. `binutils` has strip, `xz-utils` unpacks modules.
-const PACKAGES: [&str; 4] = ["qemu-system-x86", "iproute2", "binutils", "xz-utils"];
+const PACKAGES: [&str; 5] = ["qemu-system-x86", "iproute2", "curl", "binutils", "xz-utils"];
 
 #[derive(Args)]
 pub(crate) struct Vm {
