@@ -64,14 +64,18 @@ impl Acceptor {
         }
     }
 
-    /// What is in the queue right now, without waiting for more.
-    pub async fn accept_queued(&mut self) -> Option<Accepted> {
-        // Unconstrained: running out of tokio's budget must not look like an empty queue.
-        tokio::task::unconstrained(std::future::poll_fn(|cx| match self.poll(cx) {
-            Poll::Ready(Ok(accepted)) => Poll::Ready(Some(accepted)),
-            Poll::Ready(Err(NoDescriptor)) | Poll::Pending => Poll::Ready(None),
+    /// Stops listening, and yields what the kernel has accepted until now: it would be reset otherwise.
+    ///
+    /// The kernel is asked itself here: what tokio knows of the queue is as old as its last look at epoll.
+    pub fn into_queued(self) -> io::Result<impl Iterator<Item = Accepted>> {
+        let Self { listener, admission, .. } = self;
+        let listener = listener.into_std()?;
+        Ok(std::iter::from_fn(move || {
+            let (stream, client) = listener.accept().ok()?;
+            stream.set_nonblocking(true).ok()?;
+            let stream = TcpStream::from_std(stream).ok()?;
+            Some(admit(&admission, stream, client))
         }))
-        .await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, NoDescriptor>> {
@@ -83,11 +87,11 @@ impl Acceptor {
             match accepted {
                 Ok((stream, client)) => {
                     self.batch += 1;
-                    return Poll::Ready(Ok(self.admit(stream, client)));
+                    return Poll::Ready(Ok(admit(&self.admission, stream, client)));
                 }
                 Err(error) if is_exhaustion(&error) => {
                     self.batch += 1;
-                    return Poll::Ready(self.shed(cx));
+                    return self.poll_shed(cx);
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     log::debug!("a connection ended before it was accepted: {error}");
@@ -100,31 +104,36 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, stream: TcpStream, client: SocketAddr) -> Accepted {
-        let Some(permit) = self.admission.enter() else {
-            reset(stream);
-            return Accepted::Shed(Shed::Full);
-        };
-        Accepted::Connection(stream, client, permit)
-    }
-
-    fn shed(&mut self, cx: &mut Context<'_>) -> Result<Accepted, NoDescriptor> {
+    /// Makes room for one descriptor and turns away whoever is next.
+    ///
+    /// The kernel takes a descriptor before it looks at the queue, so an empty queue ends here too.
+    fn poll_shed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, NoDescriptor>> {
         if self.reserve.is_none() {
             self.reserve = reserve();
         }
-        drop(self.reserve.take().ok_or(NoDescriptor)?);
-        let accepted = self.listener.poll_accept(cx);
-        let shed = match accepted {
+        if self.reserve.take().is_none() {
+            return Poll::Ready(Err(NoDescriptor));
+        }
+        let shed = match self.listener.poll_accept(cx) {
             Poll::Ready(Ok((stream, _))) => {
                 reset(stream);
-                Ok(Accepted::Shed(Shed::Exhausted))
+                Poll::Ready(Ok(Accepted::Shed(Shed::Exhausted)))
             }
             // Another thread was faster and took the descriptor.
-            Poll::Ready(Err(_)) | Poll::Pending => Err(NoDescriptor),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(NoDescriptor)),
+            Poll::Pending => Poll::Pending,
         };
         self.reserve = reserve();
         shed
     }
+}
+
+fn admit(admission: &Admission, stream: TcpStream, client: SocketAddr) -> Accepted {
+    let Some(permit) = admission.enter() else {
+        reset(stream);
+        return Accepted::Shed(Shed::Full);
+    };
+    Accepted::Connection(stream, client, permit)
 }
 
 /// There was no descriptor to turn a client away with.
@@ -134,7 +143,8 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Closes with a reset: the client knows at once, and no TIME_WAIT is left here.
+/// Closes with a reset: the client knows at once, and no `TIME_WAIT` is left here.
+#[expect(clippy::needless_pass_by_value, reason = "it is closed here")]
 fn reset(stream: TcpStream) {
     if let Err(error) = stream.set_zero_linger() {
         log::debug!("a client gets FIN instead of a reset: {error}");

@@ -25,8 +25,8 @@ pub(super) const BACKLOG: i32 = 65535;
 /// Which address family a listening socket can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
-    /// One socket for both: AF_INET6 bound to an IPv4-mapped loopback address. `bpf_sk_assign` gives it packets of
-    /// either family (net/core/filter.c refuses only AF_INET sockets and v6only ones for the other family), while
+    /// One socket for both: `AF_INET6` bound to an IPv4-mapped loopback address. `bpf_sk_assign` gives it packets of
+    /// either family (net/core/filter.c refuses only `AF_INET` sockets and v6only ones for the other family), while
     /// nothing but loopback reaches it without steering.
     Dual,
     /// Where IPv6 is disabled.

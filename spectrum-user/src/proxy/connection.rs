@@ -11,6 +11,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::{App, ClientAddr, outcome::Failure};
+use crate::listen::Permit;
 
 /// One open connection, as its worker sees it.
 #[derive(Debug)]
@@ -62,10 +63,11 @@ pub(super) struct Place {
     connections: Rc<Connections>,
     connection: Rc<Connection>,
     key: usize,
+    _permit: Permit,
 }
 
 impl Connections {
-    pub(super) fn open(self: &Rc<Self>, client: ClientAddr, now: u32) -> Place {
+    pub(super) fn open(self: &Rc<Self>, client: ClientAddr, permit: Permit, now: u32) -> Place {
         let connection = Rc::new(Connection {
             client,
             app: RefCell::default(),
@@ -74,7 +76,7 @@ impl Connections {
             waker: RefCell::default(),
         });
         let key = self.open.borrow_mut().insert(Rc::clone(&connection));
-        Place { connections: Rc::clone(self), connection, key }
+        Place { connections: Rc::clone(self), connection, key, _permit: permit }
     }
 
     pub(super) fn len(&self) -> usize {

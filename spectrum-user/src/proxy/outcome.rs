@@ -39,7 +39,7 @@ pub(super) enum Failure {
 }
 
 impl Outcome {
-    /// The product's status code (spectrum_events).
+    /// The product's status code (`spectrum_events`).
     pub(super) fn status(&self) -> u16 {
         match self {
             // The proxy ends an idle connection in an orderly way; `reason` tells it apart.

@@ -37,9 +37,9 @@ pub(super) struct Record {
 /// Bytes of one connection, counted as they move.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
-    pub(super) client_bytes: Cell<u64>,
-    pub(super) origin_bytes: Cell<u64>,
-    pub(super) spliced_bytes: Cell<u64>,
+    pub(super) from_client: Cell<u64>,
+    pub(super) from_origin: Cell<u64>,
+    pub(super) spliced: Cell<u64>,
 }
 
 impl Record {
@@ -163,9 +163,9 @@ impl Record {
             origin: self.origin.map(OriginAddr::socket_addr),
             connected: self.connected,
             disconnected,
-            client_bytes: self.moved.client_bytes.get(),
-            origin_bytes: self.moved.origin_bytes.get(),
-            spliced_bytes: self.moved.spliced_bytes.get(),
+            client_bytes: self.moved.from_client.get(),
+            origin_bytes: self.moved.from_origin.get(),
+            spliced_bytes: self.moved.spliced.get(),
             client_rtt,
             origin_rtt,
         });

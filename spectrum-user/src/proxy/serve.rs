@@ -1,27 +1,25 @@
 //! The life of one connection, as the specification tells it.
 
-use std::{net::SocketAddr, pin::pin, rc::Rc};
+use std::{pin::pin, rc::Rc};
 
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
     Access, App, ClientAddr, EdgeAddr, OriginAddr,
-    connection::Connection,
+    connection::{Connection, Place},
     dial::dial,
     outcome::{Failure, Outcome},
     record::Record,
     relay,
     worker::Worker,
 };
-use crate::{listen::Permit, telemetry::Matched};
+use crate::telemetry::Matched;
 
 /// Serves a connection until it is closed. Both legs are closed when this returns, and the record says how.
-pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, from: SocketAddr, permit: Permit) {
-    let address = ClientAddr::new(from);
+pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: ClientAddr, place: Place) {
     // The address and port that the client connected to, whatever the listening socket is bound to. It only fails for
     // a socket that is gone.
     let Ok(edge) = client.local_addr().map(EdgeAddr::new) else { return };
-    let place = worker.connections.open(address, worker.clock.get());
     let mut record = Record::open(&worker, address, edge);
     let outcome = match run(&worker, place.connection(), &client, address, edge, &mut record).await {
         Ok(()) => Outcome::Closed,
@@ -36,7 +34,6 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, from: SocketAdd
     // Closed before the place is given back: who waits for the last connection finds nothing open.
     drop(client);
     drop(place);
-    drop(permit);
 }
 
 async fn run(
@@ -56,6 +53,8 @@ async fn run(
         Access::Allowed(_) => record.allowed(),
         Access::Blocked(_) => return Err(Failure::Denied(Matched::BlockIp)),
     }
+    #[cfg(test)]
+    assert!(app.config.hostname != PANICS, "as the test wants");
     let app = std::sync::Arc::clone(app);
     drop(table);
     let (origin, origin_address) = reach(&app, edge, client, connection).await?;
@@ -100,3 +99,7 @@ fn reset(stream: &TcpStream) {
         log::debug!("a peer gets FIN instead of a reset: {error}");
     }
 }
+
+/// Hostname of an application that stands for a bug.
+#[cfg(test)]
+pub(super) const PANICS: &str = "panics.example.com";

@@ -10,16 +10,19 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub struct AppTable {
-    edge: HashMap<IpAddr, Box<[(PortRange, Arc<App>)]>>,
+    edge: HashMap<IpAddr, Box<[Owner]>>,
     apps: HashMap<AppId, Arc<App>>,
     rules: AccessRules,
 }
+
+/// Ports of one address, and whose they are.
+type Owner = (PortRange, Arc<App>);
 
 impl AppTable {
     /// The table of a desired state. An application that did not change since `previous` stays the same value, with
     /// its turn of origins and its connections.
     pub fn new(state: &DesiredState, previous: Option<&Self>, metrics: &Metrics) -> Self {
-        let mut edge: HashMap<IpAddr, Vec<(PortRange, Arc<App>)>> = HashMap::new();
+        let mut edge: HashMap<IpAddr, Vec<Owner>> = HashMap::new();
         let mut apps = HashMap::new();
         for config in state.applications.iter().filter(|app| app.protocol.transport == Transport::Tcp) {
             let unchanged = previous.and_then(|table| table.apps.get(&config.id)).filter(|app| app.config == *config);
@@ -33,6 +36,7 @@ impl AppTable {
             ranges.sort_by_key(|(ports, _)| ports.first());
             (address, ranges.into_boxed_slice())
         });
+        metrics.prune();
         Self { edge: sorted.collect(), apps, rules: AccessRules::new(&state.rules) }
     }
 

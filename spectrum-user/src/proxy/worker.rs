@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Access, AppTable,
+    Access, AppTable, ClientAddr,
     connection::Connections,
     outcome::Failure,
     relay::Pools,
@@ -90,10 +90,10 @@ impl Worker {
             }
         }
         // The kernel has completed these handshakes: closing the listener now would reset them.
-        while let Some(accepted) = acceptor.accept_queued().await {
-            self.take(accepted);
+        match acceptor.into_queued() {
+            Ok(queued) => queued.for_each(|accepted| self.take(accepted)),
+            Err(error) => log::warn!("connections that were not accepted yet are lost: {error}"),
         }
-        drop(acceptor);
         tokio::select! {
             () = self.connections.all_ended() => {}
             _ = phase.wait_for(|phase| *phase == Phase::Cutting) => {}
@@ -107,7 +107,10 @@ impl Worker {
     fn take(self: &Rc<Self>, accepted: Accepted) {
         match accepted {
             Accepted::Connection(stream, client, permit) => {
-                task::spawn_local(serve(Rc::clone(self), stream, client, permit));
+                let client = ClientAddr::new(client);
+                // Open from now on, and not from when its task runs first: a drain in between must see it.
+                let place = self.connections.open(client, permit, self.clock.get());
+                task::spawn_local(serve(Rc::clone(self), stream, client, place));
             }
             Accepted::Shed(shed) => {
                 if let Some(shard) = self.shard() {

@@ -25,7 +25,7 @@ pub struct Telemetry {
     pub events: EventLog,
 }
 
-/// The running traffic threads. Dropping it leaves them running; see [`Workers::drain`].
+/// The running traffic threads. Dropping it stops them and resets every connection; see [`Workers::drain`].
 #[derive(Debug)]
 pub struct Workers {
     phase: watch::Sender<Phase>,
@@ -173,12 +173,10 @@ impl Workers {
 
     fn note(&mut self, ended: &Ended) {
         self.running = self.running.saturating_sub(1);
-        match ended.cut {
-            Some(cut) => self.cut += cut,
-            None => {
-                log::error!("worker {} has panicked", ended.worker);
-                self.died = true;
-            }
+        self.cut += ended.cut.unwrap_or(0);
+        if ended.cut.is_none() {
+            log::error!("worker {} has panicked", ended.worker);
+            self.died = true;
         }
     }
 

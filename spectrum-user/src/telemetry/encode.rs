@@ -118,7 +118,7 @@ fn dial_latency(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppM
         MetricType::Histogram,
     )?;
     for app in apps {
-        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .enumerate()
             .map(|(i, bound)| {
@@ -145,4 +145,55 @@ fn counter(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: 
 pub(super) fn plain(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     metric.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    use super::*;
+    use crate::proxy::testing::application;
+
+    #[test]
+    fn shards_are_summed_and_labelled() {
+        let metrics = Metrics::new(2);
+        let app = metrics.app(&application(22, 22));
+        for worker in 0..2 {
+            let shard = app.worker(worker).unwrap();
+            shard.opened.add(3);
+            shard.closed.add(1);
+            shard.client_bytes.add(100);
+            shard.dial_errors[1].add(1);
+            shard.dial_latency.record(std::time::Duration::from_millis(2));
+            metrics.worker(worker).unwrap().shed_full.add(1);
+        }
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let labels = format!("app=\"{}\",hostname=\"app.example.com\"", app.id);
+        for line in [
+            format!("spectrum_connections_opened_total{{{labels}}} 6"),
+            format!("spectrum_connections_active{{{labels}}} 4"),
+            format!("spectrum_bytes_total{{{labels},from=\"client\"}} 200"),
+            format!("spectrum_dial_errors_total{{{labels},status=\"521\"}} 2"),
+            format!("spectrum_dial_seconds_bucket{{le=\"0.0025\",{labels}}} 2"),
+            format!("spectrum_dial_seconds_bucket{{le=\"+Inf\",{labels}}} 2"),
+            "spectrum_connections_shed_total{reason=\"full\"} 2".to_owned(),
+            "spectrum_connections_unclassified_total 0".to_owned(),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_application_is_forgotten_when_nothing_of_it_is_left() {
+        let metrics = Metrics::new(1);
+        let connection = metrics.app(&application(22, 22));
+        metrics.prune();
+        assert_eq!(metrics.apps().len(), 1, "a connection is still open");
+        drop(connection);
+        metrics.prune();
+        assert!(metrics.apps().is_empty());
+    }
 }

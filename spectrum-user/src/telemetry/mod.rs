@@ -12,7 +12,16 @@ mod histogram;
 pub mod logging;
 mod metrics;
 
+use prometheus_client::{encoding::text, registry::Registry};
+
 pub use counter::Counter;
 pub use event::{Event, EventKind, Matched};
 pub use event_log::{EventLog, EventLogError};
 pub use metrics::{AppMetrics, AppShard, DIAL_STATUSES, Metrics, NodeShard};
+
+/// Everything that is registered, as `/metrics` answers it (`OpenMetrics` text).
+pub fn encode(registry: &Registry) -> Result<String, std::fmt::Error> {
+    let mut answer = String::new();
+    text::encode(&mut answer, registry)?;
+    Ok(answer)
+}

@@ -39,9 +39,11 @@ until_true() {
     while ! "$@"; do left=$((left - 1)); [ "$left" -gt 0 ] || return 1; usleep 200000; done
 }
 ended() { ! kill -0 "$quickstart" 2>/dev/null; }
-no_routes() { ! ip route show table local | grep -q '127\.77\.'; }
+no_routes() { ! /bin/ip route show table local | grep -q '127\.77\.'; }
 no_pins() { [ -z "$(ls -A /sys/fs/bpf/spectrum 2>/dev/null)" ]; }
-no_xdp() { ! ip link show dev lo | grep -q xdp; }
+# By path: busybox has an `ip` of its own, which knows nothing of XDP.
+has_xdp() { /bin/ip link show dev lo | grep -q xdp; }
+no_xdp() { ! has_xdp; }
 
 echo "spectrum-vm: run smoke"
 spectrum quickstart </dev/null >/tmp/quickstart.log 2>&1 &
@@ -53,7 +55,7 @@ check "any port of the whole address is served" says http://127.77.0.2:31337/
 check "port 1 of the whole address is served" says http://127.77.0.2:1/
 check "port 65535 of the whole address is served" says http://127.77.0.2:65535/
 check "a port next to the range is closed" silent http://127.77.0.1:9010/
-check "XDP is attached to lo" sh -c 'ip link show dev lo | grep -q xdp'
+check "XDP is attached to lo" has_xdp
 check "a blocked source is not served" silent http://127.77.0.1:8080/ --interface 127.66.0.1
 check "it is where ip_firewall is off" says http://127.77.0.2:80/ --interface 127.66.0.1
 check "the others still are" says http://127.77.0.1:8080/

@@ -121,7 +121,9 @@ mod tests {
     fn a_thread_keeps_no_more_than_it_needs() {
         let buffers = Buffers::default();
         let many: Vec<Buffer> = (0..20).map(|_| buffers.take(Size::Large)).collect();
-        many.into_iter().for_each(|buffer| buffers.give_back(buffer));
+        for buffer in many {
+            buffers.give_back(buffer);
+        }
         assert_eq!(buffers.large.borrow().len(), Size::Large.kept());
         assert!(buffers.small.borrow().is_empty());
     }

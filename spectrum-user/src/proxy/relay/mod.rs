@@ -84,12 +84,12 @@ pub(super) async fn run(
     let shard = record.shard();
     let meter = |read, counter: fn(&AppShard) -> &Counter| Meter {
         read,
-        spliced: &record.moved.spliced_bytes,
+        spliced: &record.moved.spliced,
         app_read: shard.map(counter),
         app_spliced: shard.map(|shard| &shard.spliced_bytes),
     };
-    let from_client = meter(&record.moved.client_bytes, |shard| &shard.client_bytes);
-    let from_origin = meter(&record.moved.origin_bytes, |shard| &shard.origin_bytes);
+    let from_client = meter(&record.moved.from_client, |shard| &shard.client_bytes);
+    let from_origin = meter(&record.moved.from_origin, |shard| &shard.origin_bytes);
     let mut up = Pump::new(app.config.splice);
     let mut down = Pump::new(app.config.splice);
 

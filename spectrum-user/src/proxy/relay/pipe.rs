@@ -13,7 +13,7 @@ use nix::{
 
 use crate::listen::{Admission, Permit};
 
-/// Wanted sizes. Without CAP_SYS_RESOURCE a user gets `pipe-user-pages-soft` pages in all, and after that EPERM.
+/// Wanted sizes. Without `CAP_SYS_RESOURCE` a user gets `pipe-user-pages-soft` pages in all, and after that EPERM.
 const SIZES: [usize; 2] = [1 << 20, 256 << 10];
 /// Pipes with less room than this lose against a buffer: past the user's limit the kernel hands out one or two pages.
 const SMALLEST: usize = 64 << 10;

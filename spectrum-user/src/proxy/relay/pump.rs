@@ -133,16 +133,17 @@ impl Pump {
         loop {
             // Before a buffer is taken: an idle connection has none.
             ready!(from.poll_read_ready(cx))?;
-            if self.is_bulk(meter) {
-                if let Some(read) = self.splice_in(pools, from) {
-                    match read {
-                        Ok(bytes) => {
-                            meter.count_spliced(bytes);
-                            return Poll::Ready(Ok(bytes));
-                        }
-                        Err(error) if is_transient(&error) => continue,
-                        Err(error) => return Poll::Ready(Err(error)),
+            if self.is_bulk(meter)
+                && let Some(read) = self.splice_in(pools, from)
+            {
+                match read {
+                    Ok(bytes) => {
+                        meter.count_spliced(bytes);
+                        self.adapt_spliced(bytes);
+                        return Poll::Ready(Ok(bytes));
                     }
+                    Err(error) if is_transient(&error) => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
             }
             return self.poll_copy_in(cx, pools, from, meter);
@@ -204,6 +205,16 @@ impl Pump {
             if read <= self.size.smaller().bytes() / 2 {
                 self.size = self.size.smaller();
             }
+        }
+    }
+
+    /// Small pieces cost a system call more with a pipe than with a buffer: a direction that has become interactive goes
+    /// back to copying.
+    const fn adapt_spliced(&mut self, read: usize) {
+        if read >= Size::Small.bytes() {
+            self.streak = 2 * BULK_STREAK;
+        } else {
+            self.streak = self.streak.saturating_sub(1);
         }
     }
 

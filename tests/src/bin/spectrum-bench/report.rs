@@ -221,6 +221,10 @@ fn xdp(costs: &[Cost]) -> String {
         "cold (ns)",
         "over an empty program (ns)",
     ]);
+    if let Some(first) = costs.first() {
+        let (hot, cold) = (spread(&first.hot_empty), spread(&first.cold_empty));
+        table.add_row(["any, by an empty program".to_owned(), hot, String::new(), cold, String::new()]);
+    }
     for cost in costs {
         let over = |of: &[f64], empty: &[f64]| {
             let differences: Vec<f64> = of.iter().zip(empty).map(|(of, empty)| of - empty).collect();

@@ -19,7 +19,7 @@ const STEAL: f64 = 0.01;
 /// The same for time that other programs took. Tick-wise accounting alone shows up to two per cent.
 const FOREIGN: f64 = 0.05;
 /// How often a disturbed sample is taken again before it is kept, marked.
-const RETRIES: usize = 2;
+const RETRIES: usize = 1;
 
 pub(crate) struct Results {
     pub(crate) machine: Machine,

@@ -96,6 +96,9 @@ impl World {
         }
         for (namespace, device) in [("client", "client0"), ("edge", "edge0"), ("edge", "edge1"), ("origin", "origin0")]
         {
+            // A network card has a queue: without one, what does not fit the ring of the veth pair is lost, and upload
+            // is a lottery (veth stops its queue in place of dropping since 6.16, where there is a queue to stop).
+            run("tc", &format!("-n {namespace} qdisc replace dev {device} root pfifo limit 10000"))?;
             ip(&format!("-n {namespace} link set {device} up"))?;
         }
         ip("-n client route add default via 10.1.0.1")?;
@@ -103,6 +106,11 @@ impl World {
         ip("-n origin route add default via 10.2.0.1")?;
         ip("-n origin -6 route add default via fd00:2::1")?;
         Ok(world)
+    }
+
+    /// TCP segments that anyone has sent more than once.
+    pub(crate) fn retransmits(&self) -> Result<u64> {
+        [&self.client, &self.edge, &self.origin].into_iter().map(Namespace::retransmits).sum()
     }
 }
 
@@ -130,6 +138,15 @@ impl Namespace {
         })
     }
 
+    /// TCP segments that were sent more than once in this namespace, since it exists.
+    pub(crate) fn retransmits(&self) -> Result<u64> {
+        let snmp = self.run(|| fs::read_to_string("/proc/thread-self/net/snmp").context("read /proc/net/snmp"))?;
+        let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (tcp.next().unwrap_or_default(), tcp.next().unwrap_or_default());
+        let column = names.split(' ').position(|name| name == "RetransSegs").context("no RetransSegs")?;
+        values.split(' ').nth(column).unwrap_or_default().parse().context("read RetransSegs")
+    }
+
     fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         self.run(|| {
             fs::write(format!("/proc/sys/{path}"), value).with_context(|| format!("set sysctl {path} = {value}"))
@@ -147,10 +164,16 @@ fn address(namespace: &str, device: &str, addresses: &str) -> Result<()> {
 }
 
 fn ip(arguments: &str) -> Result<()> {
-    let output =
-        Command::new("ip").args(arguments.split_whitespace()).output().context("run ip (Debian package iproute2)")?;
+    run("ip", arguments)
+}
+
+fn run(program: &str, arguments: &str) -> Result<()> {
+    let output = Command::new(program)
+        .args(arguments.split_whitespace())
+        .output()
+        .with_context(|| format!("run {program} (Debian package iproute2)"))?;
     if !output.status.success() {
-        bail!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -33,9 +33,7 @@ pub(crate) struct Contestant {
 enum Kind {
     /// No proxy: the edge forwards packets.
     Direct,
-    Haproxy {
-        splice: bool,
-    },
+    Haproxy(haproxy::Settings),
     Nginx,
     Spectrum {
         program: PathBuf,
@@ -46,14 +44,16 @@ enum Kind {
 impl Contestant {
     pub(crate) const DIRECT: &'static str = "direct";
     pub(crate) const NGINX: &'static str = "nginx";
-    pub(crate) const HAPROXY: [&'static str; 2] = ["haproxy-splice", "haproxy-copy"];
+    /// With `option splice-auto` and without, both tuned; and with it, its buffers as they come.
+    pub(crate) const HAPROXY: [&'static str; 3] = ["haproxy-splice", "haproxy-copy", "haproxy-default"];
 
     /// Direct forwarding and the peers, and Spectrum where its program is given.
     pub(crate) fn all(spectrum: Option<&Path>) -> Vec<Self> {
         let mut all = vec![
             Self { name: Self::DIRECT, kind: Kind::Direct },
-            Self { name: "haproxy-splice", kind: Kind::Haproxy { splice: true } },
-            Self { name: "haproxy-copy", kind: Kind::Haproxy { splice: false } },
+            Self::haproxy("haproxy-splice", true, true),
+            Self::haproxy("haproxy-copy", false, true),
+            Self::haproxy("haproxy-default", true, false),
             Self { name: Self::NGINX, kind: Kind::Nginx },
         ];
         if let Some(program) = spectrum {
@@ -64,6 +64,10 @@ impl Contestant {
         all
     }
 
+    const fn haproxy(name: &'static str, splice: bool, tuned: bool) -> Self {
+        Self { name, kind: Kind::Haproxy(haproxy::Settings { splice, tuned }) }
+    }
+
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.kind, Kind::Spectrum { .. })
     }
@@ -72,7 +76,7 @@ impl Contestant {
     pub(crate) fn version(&self) -> Result<String> {
         match &self.kind {
             Kind::Direct => Ok("kernel forwarding".to_owned()),
-            Kind::Haproxy { .. } => haproxy::version(),
+            Kind::Haproxy(_) => haproxy::version(),
             Kind::Nginx => nginx::version(),
             Kind::Spectrum { program, .. } => spectrum::version(program),
         }
@@ -82,7 +86,7 @@ impl Contestant {
     pub(crate) fn start(&self, world: &World) -> Result<Running> {
         let start = || match &self.kind {
             Kind::Direct => direct::start(world),
-            Kind::Haproxy { splice } => haproxy::start(world, *splice),
+            Kind::Haproxy(settings) => haproxy::start(world, *settings),
             Kind::Nginx => nginx::start(world),
             Kind::Spectrum { program, relay } => spectrum::start(world, program, relay),
         };

@@ -34,7 +34,7 @@ xdp_mode = "native"
 instance = "bench"
 state_dir = "/run/spectrum-bench/state"
 workers = {WORKERS}
-relay = "{relay}"
+drain = "1s"
 
 [edge]
 pools = ["{v4_pool}", "{v6_pool}"]
@@ -48,6 +48,7 @@ dns = {{ type = "ADDRESS", name = "bench.example.com" }}
 edge_ips = {{ type = "static", ips = ["{POOL_V4}", "{POOL_V6}"] }}
 origin_direct = ["tcp://{ORIGIN_V4}:{first}-{last}"]
 ip_firewall = true
+extensions = {{ splice = "{relay}" }}
 "#
     )
 }

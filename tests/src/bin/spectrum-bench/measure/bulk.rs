@@ -47,9 +47,11 @@ impl Measure for Bulk {
             Direction::Upload => stage.origin.swallowed(),
         };
         pause(stage.spans.warm_up);
+        let resent_before = stage.world.retransmits()?;
         let (before, bytes_before) = (Usage::now(stage.running.process_id())?, arrived());
         pause(stage.spans.window);
         let (after, bytes_after) = (Usage::now(stage.running.process_id())?, arrived());
+        let resent = stage.world.retransmits()?.saturating_sub(resent_before);
         if streams.alive() < self.streams {
             bail!("{} of {} streams broke", self.streams - streams.alive(), self.streams);
         }
@@ -59,6 +61,7 @@ impl Measure for Bulk {
             Figure { name: "rate", unit: "Gbit/s", better: Better::More, value: gigabytes * 8.0 / spent.seconds },
             Figure { name: MACHINE_CPU, unit: "s/GB", better: Better::Less, value: spent.busy / gigabytes },
             Figure { name: "own CPU", unit: "s/GB", better: Better::Less, value: spent.contestant / gigabytes },
+            Figure { name: "resent", unit: "segments/GB", better: Better::Less, value: number(resent) / gigabytes },
         ];
         Ok(Sample::new(figures, &spent))
     }
