@@ -212,7 +212,11 @@ fn the_origin_sees_the_edge_and_the_client_sees_the_edge_address() {
     let client = world.client().connect(edge.at(443)).unwrap();
     let (_, from) = listener.accept().unwrap();
     assert_eq!(client.peer_addr().unwrap(), edge.at(443));
-    assert_eq!(from.ip().to_canonical(), "203.0.113.1".parse::<IpAddr>().unwrap(), "the edge's own address, never a pool's");
+    assert_eq!(
+        from.ip().to_canonical(),
+        "203.0.113.1".parse::<IpAddr>().unwrap(),
+        "the edge's own address, never a pool's"
+    );
 }
 
 #[test]
