@@ -535,11 +535,16 @@ fn frames() -> impl Strategy<Value = Frame> {
     })
 }
 
+/// Fewer cases where `PROPTEST_CASES` says so: an emulated machine is slow.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(usual, |cases| cases.parse().expect("PROPTEST_CASES is a number"))
+}
+
 #[test]
 fn every_packet_is_counted_exactly_once() {
     let mut kernel = node_with_pool(Closed::Drop);
     kernel.block("192.0.2.7");
-    let mut runner = TestRunner::new(Config { cases: 3_000, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: cases(3_000), failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&frames(), |frame| {
         // I5: panics unless it was counted under exactly one reason, and treated as that reason says.
         kernel.verdict(&frame.build());
@@ -553,7 +558,7 @@ fn whatever_the_bytes_are_the_program_never_aborts() {
     let kernel = node_with_pool(Closed::Drop);
     let bytes = prop::collection::vec(any::<u8>(), 14..300);
     let kind = prop::sample::select(vec![[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8]]);
-    let mut runner = TestRunner::new(Config { cases: 5_000, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: cases(5_000), failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(bytes, prop::option::weighted(0.9, kind)), |(mut bytes, kind)| {
         if let Some(kind) = kind {
             bytes[12..14].copy_from_slice(&kind);
