@@ -64,8 +64,10 @@ impl World {
         let edge = Namespace::first("edge");
         let (client, origin) = (edge.sibling("client"), edge.sibling("origin"));
         edge.ip(&[
-            &format!("link add eth0 type veth peer name eth0 netns {}", client.path()),
-            &format!("link add eth1 type veth peer name eth0 netns {}", origin.path()),
+            // Indexes that differ from the other end's: else the kernel takes its time to notice that the link is up
+            // (`linkwatch_urgent_event`, net/core/link_watch.c).
+            &format!("link add eth0 index 10 type veth peer name eth0 netns {}", client.path()),
+            &format!("link add eth1 index 11 type veth peer name eth0 netns {}", origin.path()),
             "addr add 192.0.2.1/24 dev eth0",
             "addr add 2001:db8:c::1/64 dev eth0 nodad",
             "addr add 203.0.113.1/24 dev eth1",
@@ -90,6 +92,9 @@ impl World {
             "link set lo up",
             "link set eth0 up",
         ]);
+        for (namespace, link) in [(&client, "eth0"), (&edge, "eth0"), (&edge, "eth1"), (&origin, "eth0")] {
+            namespace.await_link(link);
+        }
         Self { client: Client::new(client), edge: Edge::new(edge), origin: Origin::new(origin) }
     }
 

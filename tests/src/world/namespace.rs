@@ -21,6 +21,8 @@ use nix::{
     unistd::{Pid, geteuid, gettid},
 };
 
+use crate::wait;
+
 /// A directory in memory that the namespaces of a world share and nobody else sees: files that a test's programs read.
 pub const DIRECTORY: &str = "/mnt";
 
@@ -138,6 +140,15 @@ impl Namespace {
         let output = child.wait_with_output().expect("wait for ip");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "ip in {}: {}\n{}\n{stderr}", self.role, output.status, lines.join("\n"));
+    }
+
+    /// Waits until the kernel has taken notice that a link's other end is up: it does so a moment later
+    /// (net/core/link_watch.c).
+    pub fn await_link(&self, name: &'static str) {
+        wait::eventually(&format!("{name} is up in {}", self.role), || {
+            let state = self.run(move || fs::read_to_string(format!("/sys/class/net/{name}/operstate")));
+            state.is_ok_and(|state| state.trim() == "up").then_some(())
+        });
     }
 
     fn resident<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
