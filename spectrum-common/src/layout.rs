@@ -143,8 +143,11 @@ pub struct Event {
     /// Big-endian.
     pub destination_port: [u8; 2],
     /// IP protocol number, 0 where the packet has none.
-    pub protocol: u8,
-    pub zero: [u8; 7],
+    ///
+    /// Whole words here and below: seven bytes of padding would be set by a call of `memset`, and with a call the XDP
+    /// program's stack is too large for kernels before 6.13 (`check_max_stack_depth` in kernel/bpf/verifier.c).
+    pub protocol: u32,
+    pub zero: u32,
 }
 
 /// Value of `SAMPLER`, one per CPU.

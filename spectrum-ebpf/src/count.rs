@@ -87,8 +87,8 @@ fn event(ctx: &XdpContext, packet: &Packet, verdict: &Verdict, length: u64, skip
         destination: packet.destination,
         source_port: packet.source_port,
         destination_port: packet.destination_port,
-        protocol: packet.protocol,
-        zero: [0; 7],
+        protocol: u32::from(packet.protocol),
+        zero: 0,
     });
     entry.submit(0);
 }

@@ -449,7 +449,7 @@ fn a_drop_makes_an_event_that_says_who_and_why() {
     let events = kernel.events();
     let [event] = &events[..] else { panic!("one drop, one event: {events:?}") };
     assert_eq!(Reason::from_index(event.reason), Some(Reason::Blocked));
-    assert_eq!((event.app, event.rule, event.length, event.protocol), (1, rule, 54, frame::TCP));
+    assert_eq!((event.app, event.rule, event.length, event.protocol), (1, rule, 54, u32::from(frame::TCP)));
     assert_eq!(event.source, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7]);
     assert_eq!(event.destination[12..], [198, 51, 100, 10]);
     assert_eq!((event.source_port, event.destination_port), (40_000_u16.to_be_bytes(), 443_u16.to_be_bytes()));

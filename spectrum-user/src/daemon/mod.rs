@@ -74,6 +74,7 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
             },
             sample = running.samples.next() => samples::tell(sample, &running.view),
             () = running.diagnostics.pass_on() => {}
+            () = running.interfaces.changed() => running.follow().await,
             () = running.workers.failed() => {
                 log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
                 running.failed = true;

@@ -30,6 +30,23 @@ impl Running {
         notify(&[NotifyState::Ready]);
     }
 
+    /// An interface came, went or changed: the filter goes back onto those that were recreated.
+    pub(super) async fn follow(&mut self) {
+        let Node { interfaces, xdp_mode, .. } = &self.node;
+        match self.kernel.follow(interfaces, *xdp_mode, &self.netlink).await {
+            Ok(false) => {}
+            Ok(true) => {
+                log::warn!("an interface was recreated: the filter is on it again");
+                self.view.attached(self.kernel.attached());
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::new(error));
+                log::error!("a recreated interface is not filtered: {error}");
+                self.view.problem(Some(error));
+            }
+        }
+    }
+
     async fn try_reload(&mut self) -> anyhow::Result<String> {
         let config = self.source.read()?;
         fixed(&self.node, &config.node)?;

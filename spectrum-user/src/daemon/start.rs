@@ -12,7 +12,7 @@ use crate::{
     dataplane::{
         diagnostics::{Diagnostics, KernelLog},
         instance::{KernelInstance, Report},
-        netlink::Netlink,
+        netlink::{InterfaceWatch, Netlink},
     },
     listen::Listeners,
     model::{DesiredState, Node},
@@ -32,6 +32,7 @@ pub struct Running {
     pub(super) workers: Workers,
     pub(super) samples: Samples,
     pub(super) diagnostics: Diagnostics,
+    pub(super) interfaces: InterfaceWatch,
     pub(super) servers: Servers,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
@@ -50,8 +51,8 @@ impl Running {
 
     /// The last steps: what the kernel holds, what listens, what is written.
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, view, .. } = self;
-        drop((samples, diagnostics, view));
+        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, interfaces, view, .. } = self;
+        drop((samples, diagnostics, interfaces, view));
         servers.end().await;
         telemetry.events.close();
         kernel.release(&netlink).await?;
@@ -99,6 +100,7 @@ struct Parts {
     workers: Workers,
     samples: Samples,
     diagnostics: Diagnostics,
+    interfaces: InterfaceWatch,
     servers: Servers,
     view: Arc<View>,
 }
@@ -130,6 +132,7 @@ impl Starting {
 
         let samples = Samples::open(self.kernel.pins())?;
         let diagnostics = self.kernel.diagnostics()?;
+        let interfaces = InterfaceWatch::open().context("watch the network interfaces")?;
         let view = Arc::new(View::new(
             &node,
             self.kernel.pins().clone(),
@@ -144,7 +147,7 @@ impl Starting {
             self.kernel.announce(socket)?;
         }
         view.set_ready(true);
-        Ok(Parts { source, node, table, telemetry, workers, samples, diagnostics, servers, view })
+        Ok(Parts { source, node, table, telemetry, workers, samples, diagnostics, interfaces, servers, view })
     }
 
     /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
@@ -165,7 +168,7 @@ impl Starting {
 
 impl Parts {
     fn join(self, starting: Starting) -> Running {
-        let Self { source, node, table, telemetry, workers, samples, diagnostics, servers, view } = self;
+        let Self { source, node, table, telemetry, workers, samples, diagnostics, interfaces, servers, view } = self;
         let Starting { kernel, netlink } = starting;
         let drain = node.drain;
         Running {
@@ -178,6 +181,7 @@ impl Parts {
             workers,
             samples,
             diagnostics,
+            interfaces,
             servers,
             view,
             drain,

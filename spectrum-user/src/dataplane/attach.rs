@@ -104,11 +104,46 @@ pub async fn xdp(
     }
     let mut attached = Vec::new();
     for interface in found {
-        let degraded = one(loaded, pins, &interface, mode)?;
-        let mode = find(netlink, &interface.name).await?.xdp.map_or(AttachedMode::Other, |xdp| xdp.mode);
-        attached.push(AttachedXdp { interface: interface.name, mode, degraded });
+        attached.push(attach_to(loaded, pins, netlink, &interface, mode).await?);
     }
     Ok(attached)
+}
+
+/// Brings the XDP program back onto those of `interfaces` that were recreated under their name. Returns those it
+/// attached to; one that is gone is waited for, until its next event.
+pub async fn follow(
+    loaded: &mut Loaded,
+    pins: &Pins,
+    netlink: &Netlink,
+    interfaces: &[String],
+    mode: XdpMode,
+) -> Result<Vec<AttachedXdp>, AttachError> {
+    let mut attached = Vec::new();
+    if mode == XdpMode::Off {
+        return Ok(attached);
+    }
+    let present = netlink.interfaces().await?;
+    for interface in present.iter().filter(|interface| interfaces.contains(&interface.name)) {
+        let link = pinned(&pins.xdp_link(&interface.name))?;
+        if link.is_some_and(|link| is_current(&link, interface, mode)) {
+            continue;
+        }
+        check_free(interface, pins)?;
+        attached.push(attach_to(loaded, pins, netlink, interface, mode).await?);
+    }
+    Ok(attached)
+}
+
+async fn attach_to(
+    loaded: &mut Loaded,
+    pins: &Pins,
+    netlink: &Netlink,
+    interface: &Interface,
+    mode: XdpMode,
+) -> Result<AttachedXdp, AttachError> {
+    let degraded = one(loaded, pins, interface, mode)?;
+    let mode = find(netlink, &interface.name).await?.xdp.map_or(AttachedMode::Other, |xdp| xdp.mode);
+    Ok(AttachedXdp { interface: interface.name.clone(), mode, degraded })
 }
 
 /// Brings the steering program into the network namespace of this thread.
@@ -235,8 +270,10 @@ fn attach_as(loaded: &mut Loaded, interface: &Interface, mode: AyaMode) -> Resul
     FdLink::try_from(link).map_err(|source: LinkError| error(ProgramError::IOError(io::Error::other(source))))
 }
 
-/// Detaches what is pinned at `path`: the link goes with its last reference.
+/// Detaches what is pinned at `path`, at once: another program may take the place.
 pub fn detach(path: &Path) -> Result<(), AttachError> {
+    // A link whose interface or namespace is gone is detached already.
+    let _ = sys::open(path).and_then(sys::detach_link);
     fs::remove_file(path).map_err(|source| AttachError::Adopt { path: path.to_owned(), source })
 }
 

@@ -97,7 +97,7 @@ fn sample(event: &Event) -> Option<Sample> {
         source_port: u16::from_be_bytes(event.source_port),
         destination: address(event.destination),
         destination_port: u16::from_be_bytes(event.destination_port),
-        protocol: event.protocol,
+        protocol: u8::try_from(event.protocol).unwrap_or_default(),
         ifindex: event.ifindex,
         length: event.length,
         skipped: event.skipped,

@@ -141,6 +141,22 @@ impl KernelInstance {
         Ok(())
     }
 
+    /// Attaches to interfaces that were recreated since. Returns whether there were any.
+    pub async fn follow(
+        &mut self,
+        interfaces: &[String],
+        mode: XdpMode,
+        netlink: &Netlink,
+    ) -> Result<bool, InstanceError> {
+        let again = attach::follow(&mut self.loaded, &self.pins, netlink, interfaces, mode).await?;
+        for new in &again {
+            self.attached.retain(|old| old.interface != new.interface);
+        }
+        let any = !again.is_empty();
+        self.attached.extend(again);
+        Ok(any)
+    }
+
     /// Leads every steered TCP connection to `listener` and the sockets that share its port.
     pub fn listen(&mut self, listener: &impl std::os::fd::AsRawFd) -> Result<(), InstanceError> {
         self.maps.set_tcp_listener(listener).map_err(InstanceError::Listen)

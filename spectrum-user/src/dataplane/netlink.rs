@@ -3,12 +3,13 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
 };
 
-use futures_util::TryStreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use ipnet::IpNet;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle, MulticastGroup, RouteMessageBuilder,
     packet_route::{
         address::AddressAttribute,
         link::{LinkAttribute, LinkXdp, XdpAttached},
@@ -63,6 +64,43 @@ pub struct NetlinkError {
     doing: String,
     #[source]
     source: rtnetlink::Error,
+}
+
+/// Tells when interfaces come, go or change.
+pub struct InterfaceWatch {
+    messages: BoxStream<'static, ()>,
+    connection: JoinHandle<()>,
+    changed: bool,
+}
+
+/// Changes come in flocks: one look is enough for all that happen within this time.
+const SETTLE: Duration = Duration::from_millis(50);
+
+impl Drop for InterfaceWatch {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl InterfaceWatch {
+    /// Within a tokio runtime.
+    pub fn open() -> io::Result<Self> {
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        let messages = messages.map(drop).boxed();
+        Ok(Self { messages, connection: tokio::spawn(connection), changed: false })
+    }
+
+    /// Ready some time after a change. Cancel safe.
+    pub async fn changed(&mut self) {
+        if !self.changed && self.messages.next().await.is_none() {
+            // The kernel has closed the socket: nothing more will be told.
+            std::future::pending::<()>().await;
+        }
+        self.changed = true;
+        tokio::time::sleep(SETTLE).await;
+        while self.messages.next().now_or_never().flatten().is_some() {}
+        self.changed = false;
+    }
 }
 
 /// A connection to the kernel's routing subsystem, in the network namespace of the thread that opened it.

@@ -9,6 +9,7 @@ use nix::{
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{mpsc, watch},
+    task,
     time::timeout,
 };
 
@@ -215,14 +216,19 @@ impl Thread {
                 Ok(acceptor) => acceptor,
                 Err(error) => {
                     let _ = started.send(Err(error));
-                    return 0;
+                    return Ok(0);
                 }
             };
             let _ = started.send(Ok(()));
             let worker = Rc::new(Worker::new(self.index, self.table, self.telemetry, self.pipes));
-            worker.work(acceptor, self.phases).await
+            // A task of its own: to wake the future of `block_on` tokio writes to an eventfd, which would be a system
+            // call for each accepted connection.
+            task::spawn_local(worker.work(acceptor, self.phases)).await
         });
-        report.ended.cut = Some(cut);
+        match cut {
+            Ok(cut) => report.ended.cut = Some(cut),
+            Err(error) => log::error!("worker {}: {error}", self.index),
+        }
     }
 }
 

@@ -1,0 +1,162 @@
+//! The tables of the documentation against the code, so that they cannot rot: every reason, map, metric, status word and
+//! configuration key is there, and no metric is that the program does not have.
+//!
+//! Deliberately not here: the examples, which `readme.rs` runs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics: that is its report")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    mem::size_of,
+    path::{Path, PathBuf},
+};
+
+use spectrum_common::{Reason, layout, names, reason::Action};
+use spectrum_tests::{World, config};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Words in backticks in the first column of tables.
+fn first_column(text: &str) -> BTreeSet<&str> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.flat_map(|row| ticked(row.split(" |").next().unwrap_or_default())).collect()
+}
+
+/// `a`, `b` without the first tick.
+fn ticked(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').step_by(2).filter(|word| !word.is_empty())
+}
+
+#[test]
+fn every_reason_stands_in_the_operators_table_with_its_action() {
+    let operations = read("docs/operations.md");
+    for reason in Reason::ALL {
+        let action = match reason.action() {
+            Action::Pass => "pass",
+            Action::Drop => "drop",
+        };
+        let row = format!("| `{}` | {action} | ", reason.as_str());
+        assert!(operations.contains(&row), "docs/operations.md has no row that begins with {row}");
+    }
+}
+
+#[test]
+fn every_map_stands_in_the_architecture() {
+    let architecture = read("ARCHITECTURE.md");
+    let described = first_column(&architecture);
+    for map in names::MAPS {
+        assert!(described.contains(map), "ARCHITECTURE.md does not describe the map {map}");
+    }
+}
+
+#[test]
+fn the_sizes_of_keys_and_values_are_true() {
+    let architecture = read("ARCHITECTURE.md");
+    for (name, size) in [
+        ("SteerKey", size_of::<layout::SteerKey>()),
+        ("SteerValue", size_of::<layout::SteerValue>()),
+        ("RuleKeyV4", size_of::<layout::RuleKeyV4>()),
+        ("RuleKeyV6", size_of::<layout::RuleKeyV6>()),
+        ("RuleValue", size_of::<layout::RuleValue>()),
+        ("ObjectId", size_of::<layout::ObjectId>()),
+        ("Count", size_of::<layout::Count>()),
+        ("Event", size_of::<layout::Event>()),
+        ("Sampler", size_of::<layout::Sampler>()),
+        ("Meta", size_of::<layout::Meta>()),
+    ] {
+        assert!(architecture.contains(&format!("`{name}` {size} B")), "ARCHITECTURE.md: {name} has {size} bytes");
+    }
+    let version = format!("`layout::VERSION` is {}", layout::VERSION);
+    assert!(architecture.contains(&version), "ARCHITECTURE.md: {version}");
+}
+
+#[test]
+fn the_metrics_are_exactly_those_of_the_table() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let _edge =
+        world.edge().run(config().raw("[metrics]\nlisten = \"127.0.0.1:9464\"\n").app("tcp/80").origin(origin.addr()));
+    let scraped = world.edge().stdout("curl", &["--silent", "--fail", "http://127.0.0.1:9464/metrics"]);
+    let emitted: BTreeSet<&str> =
+        scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let operations = read("docs/operations.md");
+    let described: BTreeSet<&str> =
+        first_column(&operations).into_iter().filter(|name| name.starts_with("spectrum_")).collect();
+    assert_eq!(described, emitted);
+}
+
+#[test]
+fn every_word_for_an_end_is_explained() {
+    let operations = read("docs/operations.md");
+    let mut words = 0;
+    for file in ["outcome.rs", "dial.rs"] {
+        let code = read(Path::new("spectrum-user/src/proxy").join(file));
+        for word in code.lines().filter_map(|line| line.split_once("=> \"")?.1.strip_suffix("\",")) {
+            words += 1;
+            assert!(word == "unclassified" || operations.contains(&format!("`{word}`")), "docs/operations.md: {word}");
+        }
+    }
+    assert!(words > 10, "the words are no longer found in the code");
+}
+
+#[test]
+fn every_key_of_the_file_is_described() {
+    let configuration = read("docs/configuration.md");
+    let keys = keys();
+    assert!(keys.len() > 50, "the keys are no longer found in the code: {keys:?}");
+    for key in keys {
+        let forms = [format!("`{key}`"), format!(".{key}`"), format!("`{key}."), format!("[{key}]")];
+        assert!(forms.iter().any(|form| configuration.contains(form)), "docs/configuration.md: {key}");
+    }
+}
+
+/// The keys that the reader of the file asks for.
+fn keys() -> BTreeSet<String> {
+    let getters =
+        ["parsed", "choice", "list", "integer", "boolean", "string", "table", "tables", "require", "later", "only"];
+    let mut keys = BTreeSet::new();
+    for path in sources(&root().join("spectrum-user/src/config")) {
+        let code = fs::read_to_string(&path).unwrap();
+        let code = code.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for getter in getters {
+            keys.extend(
+                code.split(&format!(".{getter}(\""))
+                    .skip(1)
+                    .filter_map(|rest| rest.split('"').next())
+                    .map(str::to_owned),
+            );
+        }
+        if path.ends_with("extensions.rs") {
+            let listed = code.lines().filter_map(|line| line.strip_prefix("    (\"")?.split('"').next());
+            keys.extend(listed.map(str::to_owned));
+        }
+    }
+    keys
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+#[test]
+fn a_failure_that_an_example_expects_is_the_last_of_its_block() {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for path in documents.chain([root().join("README.md")]) {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2) {
+            let &[line, next] = pair else { continue };
+            // `sh -e` goes on after a line that begins with `!`, whatever came of it (POSIX, `set -e`).
+            assert!(!line.starts_with("! ") || next.starts_with("```"), "{}: {line}", path.display());
+        }
+    }
+}
