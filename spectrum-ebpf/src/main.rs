@@ -1,6 +1,7 @@
 //! The kernel side of Spectrum. Entry points only: each reads like a table of contents.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod access;
 mod count;
@@ -8,6 +9,7 @@ mod maps;
 mod parse;
 mod steering;
 mod verdict;
+mod words;
 
 use aya_ebpf::{
     bindings::xdp_action,
