@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
 
 use std::{
+    fs,
     io::{self, ErrorKind, Read as _, Write as _},
     net::TcpStream,
     process::{Command, Output},
@@ -131,10 +132,10 @@ fn missing_privileges_are_named() {
 fn no_privileges_at_all() {
     let world = World::new();
     let file = world.edge().write_config(node());
-    // The world's directory is root's alone; nobody gets copies of the file and the binary.
-    let copy = world.directory().join("spectrum");
-    std::fs::copy(spectrum_tests::world::edge::binary(), &copy).unwrap();
-    world.edge().stdout("chmod", &["-R", "a+rX", world.directory().to_str().unwrap()]);
+    // The binary may lie where only root goes.
+    let binary = fs::read(spectrum_tests::world::edge::binary()).unwrap();
+    let copy = world.edge().namespace().write("spectrum", binary);
+    world.edge().stdout("chmod", &["a+rx", copy.to_str().unwrap()]);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
     command.arg(copy).args(["run", "--config"]).arg(file);
@@ -259,12 +260,16 @@ fn more_connections_than_descriptors_wait_or_go_and_nothing_spins() {
     });
     edge.await_ready();
     let mut first = world.client().connect(edge.at(443)).unwrap();
+    let mut ask_first = || {
+        first.write_all(b"?").unwrap();
+        first.read_exact(&mut [0]).unwrap();
+    };
+    ask_first();
     // Each needs two descriptors of the daemon: more than it has.
     let crowd: Vec<_> = (0..400).map(|_| world.client().connect(edge.at(443))).collect();
     let used = idle_cpu(&edge);
     assert!(used < Duration::from_millis(500), "{used:?} of CPU in 2 s of nothing to do");
-    first.write_all(b"?").unwrap();
-    first.read_exact(&mut [0]).unwrap();
+    ask_first();
     assert!(origin.accepted() >= 64, "{} connections let in", origin.accepted());
     assert_eq!(edge.process().ended(), None);
     drop(crowd);
@@ -276,7 +281,7 @@ fn a_kernel_that_gives_no_more_descriptors_is_outwaited_without_spinning() {
     let world = World::new();
     let origin = world.origin().echo();
     let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
-    let open = std::fs::read_dir(format!("/proc/{}/fd", edge.pid())).unwrap().count();
+    let open = fs::read_dir(format!("/proc/{}/fd", edge.pid())).unwrap().count();
     // Takes away what the daemon had reckoned with: accept(2) answers EMFILE.
     let limit = |files: usize| {
         let (pid, files) = (edge.pid().to_string(), format!("--nofile={files}:20000"));

@@ -24,7 +24,7 @@ use spectrum_tests::{
     World,
     world::{
         edge::{self, Daemon},
-        namespace::Namespace,
+        namespace::{DIRECTORY, Namespace},
     },
 };
 
@@ -82,11 +82,10 @@ impl Reader {
                 )
             };
             eprintln!("{place}: {test}");
-            let text = block.text.replace("/etc/spectrum", world.directory().to_str().unwrap());
+            let text = block.text.replace("/etc/spectrum", DIRECTORY);
             match test.split_once(' ').unwrap_or((test, "")) {
                 ("file", name) => {
-                    let path = world.directory().join(name);
-                    fs::write(&path, text).unwrap();
+                    let path = world.edge().namespace().write(name, text);
                     if block.language == "toml" {
                         self.printed = world.edge().spectrum_ok(&["check", "--config", path.to_str().unwrap()]);
                     }

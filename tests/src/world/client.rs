@@ -3,14 +3,13 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
-    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
 
 use socket2::{Domain, Socket, Type};
 
-use super::namespace::Namespace;
+use super::namespace::{DIRECTORY, Namespace};
 use crate::wait::DEADLINE;
 
 /// How long a connection attempt is watched before it counts as dropped: the SYN is sent once, and not again yet.
@@ -18,12 +17,11 @@ const SILENCE: Duration = Duration::from_millis(700);
 
 pub struct Client {
     namespace: Namespace,
-    directory: PathBuf,
 }
 
 impl Client {
-    pub(super) fn new(namespace: Namespace, directory: &Path) -> Self {
-        Self { namespace, directory: directory.to_owned() }
+    pub(super) fn new(namespace: Namespace) -> Self {
+        Self { namespace }
     }
 
     pub fn namespace(&self) -> &Namespace {
@@ -76,7 +74,7 @@ impl Client {
     /// Runs one of the distribution's clients to its end.
     pub fn output(&self, program: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(program);
-        command.args(arguments).env("HOME", &self.directory);
+        command.args(arguments).env("HOME", DIRECTORY);
         self.namespace.output(command)
     }
 

@@ -14,18 +14,22 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{EDGE, EDGE_V6, HOST, HOST_V6, namespace::Namespace, process::Process, server::Server};
+use super::{
+    EDGE, EDGE_V6, HOST, HOST_V6,
+    namespace::{DIRECTORY, Namespace},
+    process::Process,
+    server::Server,
+};
 use crate::wait::{self, DEADLINE};
 
 pub struct Edge {
     namespace: Namespace,
-    directory: PathBuf,
     runs: Cell<u32>,
 }
 
 impl Edge {
-    pub(super) fn new(namespace: Namespace, directory: &Path) -> Self {
-        Self { namespace, directory: directory.to_owned(), runs: Cell::new(0) }
+    pub(super) fn new(namespace: Namespace) -> Self {
+        Self { namespace, runs: Cell::new(0) }
     }
 
     pub fn namespace(&self) -> &Namespace {
@@ -57,8 +61,9 @@ impl Edge {
     /// Starts the daemon through another program, for instance `prlimit`: `command` gets the binary's path.
     pub fn start_command(&self, command: impl FnOnce(&Path) -> Command) -> Daemon<'_> {
         self.runs.set(self.runs.get() + 1);
-        let path = self.directory.join(format!("notify-{}", self.runs.get()));
-        let notify = UnixDatagram::bind(&path).expect("bind the notify socket");
+        let path = Path::new(DIRECTORY).join(format!("notify-{}", self.runs.get()));
+        let bound = path.clone();
+        let notify = self.namespace.run(move || UnixDatagram::bind(bound)).expect("bind the notify socket");
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
         let mut command = command(&binary());
         command.env("NOTIFY_SOCKET", path).env_remove("WATCHDOG_USEC").env("RUST_BACKTRACE", "1");
@@ -67,15 +72,7 @@ impl Edge {
 
     /// Writes the file that the edge's daemon reads, whole or not at all.
     pub fn write_config(&self, config: impl Into<String>) -> PathBuf {
-        let path = self.config_path();
-        let fresh = path.with_extension("fresh");
-        std::fs::write(&fresh, config.into()).expect("write the configuration");
-        std::fs::rename(&fresh, &path).expect("put the configuration in its place");
-        path
-    }
-
-    pub fn config_path(&self) -> PathBuf {
-        self.directory.join("spectrum.toml")
+        self.namespace.write("spectrum.toml", config.into())
     }
 
     /// Runs `spectrum` with these arguments to its end.
@@ -88,7 +85,7 @@ impl Edge {
     /// Runs `spectrum VERB --config F` with this configuration.
     pub fn spectrum_with(&self, verb: &str, config: impl Into<String>) -> Output {
         let path = self.write_config(config);
-        self.spectrum(&[verb, "--config", path.to_str().expect("the world's directory is UTF-8")])
+        self.spectrum(&[verb, "--config", path.to_str().expect("UTF-8")])
     }
 
     /// What `spectrum` printed; panics with its stderr unless it succeeded.

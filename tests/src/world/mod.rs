@@ -11,7 +11,7 @@
 //! until `spectrum` makes them local. Nothing is forwarded: a byte that arrives at the origin went through a proxy.
 //!
 //! Namespaces are anonymous (they live as long as the threads in them), each has mounts of its own (`/sys`,
-//! `/sys/fs/bpf`, `/run`), and every child dies with its parent: nothing is left behind, and worlds run in parallel.
+//! `/sys/fs/bpf`, `/run`, `/var/lib`), and every child dies with its parent: nothing is left behind, and worlds run in parallel.
 
 pub mod client;
 pub mod config;
@@ -21,16 +21,12 @@ pub mod origin;
 pub mod process;
 pub mod server;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::Path,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use client::Client;
 use edge::Edge;
 use namespace::Namespace;
 use origin::Origin;
-use tempfile::TempDir;
 
 /// The client's ordinary address.
 pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
@@ -60,17 +56,18 @@ pub struct World {
     client: Client,
     edge: Edge,
     origin: Origin,
-    directory: TempDir,
 }
 
 impl World {
     /// Panics with what to do about it where the privileges are missing.
     pub fn new() -> Self {
-        let directory = TempDir::with_prefix("spectrum-world-").expect("make a directory for the world");
-        let (client, edge, origin) = (Namespace::new("client"), Namespace::new("edge"), Namespace::new("origin"));
+        let edge = Namespace::first("edge");
+        let (client, origin) = (edge.sibling("client"), edge.sibling("origin"));
         edge.ip(&[
-            &format!("link add eth0 type veth peer name eth0 netns {}", client.path()),
-            &format!("link add eth1 type veth peer name eth0 netns {}", origin.path()),
+            // Indexes that differ from the other end's: else the kernel takes its time to notice that the link is up
+            // (`linkwatch_urgent_event`, net/core/link_watch.c).
+            &format!("link add eth0 index 10 type veth peer name eth0 netns {}", client.path()),
+            &format!("link add eth1 index 11 type veth peer name eth0 netns {}", origin.path()),
             "addr add 192.0.2.1/24 dev eth0",
             "addr add 2001:db8:c::1/64 dev eth0 nodad",
             "addr add 203.0.113.1/24 dev eth1",
@@ -95,12 +92,10 @@ impl World {
             "link set lo up",
             "link set eth0 up",
         ]);
-        Self {
-            client: Client::new(client, directory.path()),
-            edge: Edge::new(edge, directory.path()),
-            origin: Origin::new(origin, directory.path()),
-            directory,
+        for (namespace, link) in [(&client, "eth0"), (&edge, "eth0"), (&edge, "eth1"), (&origin, "eth0")] {
+            namespace.await_link(link);
         }
+        Self { client: Client::new(client), edge: Edge::new(edge), origin: Origin::new(origin) }
     }
 
     pub fn client(&self) -> &Client {
@@ -113,11 +108,6 @@ impl World {
 
     pub fn origin(&self) -> &Origin {
         &self.origin
-    }
-
-    /// A directory that goes with the world.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
     }
 }
 

@@ -5,9 +5,10 @@
 //! when the *thread* that forked it ends (`man 2 prctl`).
 
 use std::{
+    fs,
     io::{self, Write as _},
     os::unix::process::CommandExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -20,8 +21,14 @@ use nix::{
     unistd::{Pid, geteuid, gettid},
 };
 
+use crate::wait;
+
+/// A directory in memory that the namespaces of a world share and nobody else sees: files that a test's programs read.
+pub const DIRECTORY: &str = "/mnt";
+
 type Job = Box<dyn FnOnce() + Send>;
 
+#[must_use]
 pub struct Namespace {
     role: &'static str,
     tid: Pid,
@@ -30,14 +37,24 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub fn new(role: &'static str) -> Self {
+    /// The first namespace of a world: brings [`DIRECTORY`].
+    pub fn first(role: &'static str) -> Self {
         require_root();
+        Self::start_resident(role, Some(DIRECTORY))
+    }
+
+    /// Another one of the same world: its [`DIRECTORY`] is the same.
+    pub fn sibling(&self, role: &'static str) -> Self {
+        self.resident(move || Self::start_resident(role, None))
+    }
+
+    fn start_resident(role: &'static str, directory: Option<&'static str>) -> Self {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, entered) = mpsc::channel();
         let resident = thread::Builder::new()
             .name(format!("{role} namespace"))
             .spawn(move || {
-                let outcome = isolate();
+                let outcome = isolate(directory);
                 let isolated = outcome.is_ok();
                 ready.send(outcome.map(|()| gettid())).expect("the world waits for this");
                 if isolated {
@@ -67,6 +84,16 @@ impl Namespace {
     /// Runs `f` on a fresh thread inside the namespace and waits for its answer.
     pub fn run<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
         self.spawn(f).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Writes a file of [`DIRECTORY`], whole or not at all.
+    pub fn write(&self, name: &str, contents: impl Into<Vec<u8>>) -> PathBuf {
+        let path = Path::new(DIRECTORY).join(name);
+        let (target, contents) = (path.clone(), contents.into());
+        let fresh = path.with_extension("fresh");
+        let written = self.run(move || fs::write(&fresh, contents).and_then(|()| fs::rename(&fresh, target)));
+        written.unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+        path
     }
 
     /// Starts a program inside the namespace that is killed when this process ends, however it ends.
@@ -115,6 +142,15 @@ impl Namespace {
         assert!(output.status.success(), "ip in {}: {}\n{}\n{stderr}", self.role, output.status, lines.join("\n"));
     }
 
+    /// Waits until the kernel has taken notice that a link's other end is up: it does so a moment later
+    /// (net/core/link_watch.c).
+    pub fn await_link(&self, name: &'static str) {
+        wait::eventually(&format!("{name} is up in {}", self.role), || {
+            let state = self.run(move || fs::read_to_string(format!("/sys/class/net/{name}/operstate")));
+            state.is_ok_and(|state| state.trim() == "up").then_some(())
+        });
+    }
+
     fn resident<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
         let (answer, answered) = mpsc::channel();
         let job: Job = Box::new(move || drop(answer.send(f())));
@@ -133,7 +169,7 @@ impl Drop for Namespace {
 }
 
 /// Moves this thread into namespaces of its own, with the mounts that a fresh host has.
-fn isolate() -> anyhow::Result<()> {
+fn isolate(directory: Option<&str>) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
@@ -146,7 +182,10 @@ fn isolate() -> anyhow::Result<()> {
     // Where `spectrum` keeps its state.
     mount(Some("tmpfs"), "/var/lib", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     for directory in ["/run/netns", "/run/sshd", "/run/lock"] {
-        std::fs::create_dir(directory)?;
+        fs::create_dir(directory)?;
+    }
+    if let Some(directory) = directory {
+        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     }
     for (sysctl, value) in [("net/ipv6/conf/all/disable_ipv6", "0"), ("net/ipv6/conf/default/accept_dad", "0")] {
         write_sysctl(sysctl, value)?;
@@ -155,7 +194,7 @@ fn isolate() -> anyhow::Result<()> {
 }
 
 fn write_sysctl(name: &str, value: &str) -> io::Result<()> {
-    std::fs::write(Path::new("/proc/sys").join(name), value)
+    fs::write(Path::new("/proc/sys").join(name), value)
 }
 
 /// Fails the test, never skips it.

@@ -2,14 +2,13 @@
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
     ORIGIN, ORIGIN_V6,
     edge::at,
-    namespace::Namespace,
+    namespace::{DIRECTORY, Namespace},
     process::Process,
     server::{Server, bind},
 };
@@ -19,12 +18,11 @@ const ADDRESSES: (IpAddr, IpAddr) = (ORIGIN, ORIGIN_V6);
 
 pub struct Origin {
     namespace: Namespace,
-    directory: PathBuf,
 }
 
 impl Origin {
-    pub(super) fn new(namespace: Namespace, directory: &Path) -> Self {
-        Self { namespace, directory: directory.to_owned() }
+    pub(super) fn new(namespace: Namespace) -> Self {
+        Self { namespace }
     }
 
     pub fn namespace(&self) -> &Namespace {
@@ -55,52 +53,46 @@ impl Origin {
     }
 
     pub fn redis(&self) -> Program {
-        let directory = self.directory.to_str().expect("UTF-8");
         self.program(
             "redis-server",
-            &["--port", "6379", "--bind", "*", "--protected-mode", "no", "--save", "", "--dir", directory],
+            &["--port", "6379", "--bind", "*", "--protected-mode", "no", "--save", "", "--dir", DIRECTORY],
             6379,
         )
     }
 
     /// Serves one file, `/hello`, that says hello.
     pub fn nginx(&self) -> Program {
-        let directory = self.directory.join("nginx");
-        std::fs::create_dir(&directory).expect("make nginx's directory");
-        std::fs::write(directory.join("hello"), "hello from nginx\n").expect("write the page");
-        let path = directory.to_str().expect("UTF-8");
+        self.namespace.write("hello", "hello from nginx\n");
         let text = format!(
-            "daemon off; user root; worker_processes 1; pid {path}/pid; error_log stderr;\n\
+            "daemon off; user root; worker_processes 1; pid {DIRECTORY}/nginx.pid; error_log stderr;\n\
              events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; client_body_temp_path {path}/b; proxy_temp_path {path}/p; fastcgi_temp_path {path}/f;\n\
-             uwsgi_temp_path {path}/u; scgi_temp_path {path}/s; server {{ listen 80; listen [::]:80; root {path}; }} }}\n"
+             http {{ access_log off; client_body_temp_path {DIRECTORY}/b; proxy_temp_path {DIRECTORY}/p;\n\
+             fastcgi_temp_path {DIRECTORY}/f; uwsgi_temp_path {DIRECTORY}/u; scgi_temp_path {DIRECTORY}/s;\n\
+             server {{ listen 80; listen [::]:80; root {DIRECTORY}; }} }}\n"
         );
-        let config = directory.join("nginx.conf");
-        std::fs::write(&config, text).expect("write nginx's configuration");
-        self.program("nginx", &["-p", path, "-e", "stderr", "-c", config.to_str().expect("UTF-8")], 80)
+        let config = self.namespace.write("nginx.conf", text);
+        self.program("nginx", &["-p", DIRECTORY, "-e", "stderr", "-c", config.to_str().expect("UTF-8")], 80)
     }
 
     pub fn iperf3(&self) -> Program {
         self.program("iperf3", &["--server", "--port", "5201"], 5201)
     }
 
-    /// OpenSSH's server, with keys made for this world; the client's key is `id` in the same directory.
+    /// OpenSSH's server, with keys made for this world.
     pub fn sshd(&self) -> Sshd {
-        let directory = self.directory.join("ssh");
-        std::fs::create_dir(&directory).expect("make sshd's directory");
-        let file = |name: &str| directory.join(name).to_str().expect("UTF-8").to_owned();
-        for key in ["host", "id"] {
+        let file = |name: &str| format!("{DIRECTORY}/ssh-{name}");
+        for key in ["host", "client"] {
             self.namespace.stdout("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &file(key)]);
         }
-        std::fs::copy(file("id.pub"), file("authorized")).expect("authorize the key");
         let text = format!(
-            "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\nPort 22\n\
-             PasswordAuthentication no\nSubsystem sftp internal-sftp\n",
+            "HostKey {}\nAuthorizedKeysFile {}.pub\nStrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\n\
+             Port 22\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n",
             file("host"),
-            file("authorized")
+            file("client")
         );
-        std::fs::write(file("config"), text).expect("write sshd's configuration");
-        Sshd { program: self.program("/usr/sbin/sshd", &["-D", "-e", "-f", &file("config")], 22), identity: file("id") }
+        let config = self.namespace.write("ssh-config", text);
+        let config = config.to_str().expect("UTF-8");
+        Sshd { program: self.program("/usr/sbin/sshd", &["-D", "-e", "-f", config], 22), identity: file("client") }
     }
 
     fn program(&self, program: &str, arguments: &[&str], port: u16) -> Program {

@@ -96,7 +96,9 @@ pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[B
             }
         }
     }
-    failures.into_iter().for_each(|failure| results.fail(failure));
+    for failure in failures {
+        results.fail(failure);
+    }
     Ok(results)
 }
 
