@@ -1,6 +1,12 @@
 //! The kernel side of Spectrum. Entry points only: each reads like a table of contents.
 #![no_std]
 #![no_main]
+#![expect(clippy::inline_always, reason = "before 6.13 the frames of caller and callee share 512 bytes of stack")]
+#![expect(clippy::needless_pass_by_value, reason = "aya's macros hand contexts over by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "ports, protocols and frame lengths fit; the kernel has them in words"
+)]
 
 mod access;
 mod count;
