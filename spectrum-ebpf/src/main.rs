@@ -13,6 +13,7 @@ mod access;
 mod count;
 mod maps;
 mod parse;
+mod sockets;
 mod steering;
 mod verdict;
 mod words;
@@ -32,7 +33,7 @@ use crate::{parse::Packet, verdict::Verdict};
 fn spectrum_xdp(ctx: XdpContext) -> u32 {
     let mut packet = Packet::UNREAD;
     let verdict = match parse::read(&ctx, &mut packet) {
-        Ok(()) => filter(&packet),
+        Ok(()) => filter(&ctx, &packet),
         Err(reason) => Verdict::of(reason), // I4: fail open, counted.
     };
     count::verdict(&ctx, &packet, &verdict);
@@ -45,8 +46,8 @@ fn spectrum_xdp(ctx: XdpContext) -> u32 {
 
 /// The stages of a readable packet, in order; the first that objects has the last word.
 #[inline(always)]
-fn filter(packet: &Packet) -> Verdict {
-    let owner = match steering::owner(packet) {
+fn filter(ctx: &XdpContext, packet: &Packet) -> Verdict {
+    let owner = match steering::owner(ctx, packet) {
         Ok(owner) => owner,
         Err(reason) => return Verdict::of(reason),
     };

@@ -25,6 +25,8 @@ pub(crate) struct Packet {
     pub(crate) later_fragment: bool,
     /// Source and destination port, as the packet has them.
     pub(crate) ports: u32,
+    /// A TCP segment that does not begin a connection. False where its flags cannot be read.
+    pub(crate) is_segment: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,8 +37,15 @@ pub(crate) enum Family {
 
 impl Packet {
     /// A packet of which nothing has been read.
-    pub(crate) const UNREAD: Self =
-        Self { source: [0; 4], destination: [0; 4], family: Family::V6, protocol: 0, later_fragment: false, ports: 0 };
+    pub(crate) const UNREAD: Self = Self {
+        source: [0; 4],
+        destination: [0; 4],
+        family: Family::V6,
+        protocol: 0,
+        later_fragment: false,
+        ports: 0,
+        is_segment: false,
+    };
 }
 
 /// Reads headers from the front of a packet; remembers how far it got.
@@ -107,6 +116,16 @@ struct FragmentRest {
 #[repr(C)]
 struct Ports([u8; 4]);
 
+/// What TCP goes on with, as far as its flags (RFC 9293 3.1).
+#[repr(C)]
+struct TcpRest {
+    _numbers: [u8; 8],
+    _offset: u8,
+    flags: u8,
+}
+
+const TCP_SYN: u8 = 2;
+
 /// Two MAC addresses and an ether type. network-types' own type has alignment 2 and names few ether types.
 #[repr(C)]
 struct Ethernet {
@@ -123,6 +142,8 @@ unsafe impl Header for Ethernet {}
 unsafe impl Header for VlanTag {}
 // SAFETY: bytes, alignment 1.
 unsafe impl Header for Extension {}
+// SAFETY: bytes, alignment 1.
+unsafe impl Header for TcpRest {}
 // SAFETY: arrays of bytes, alignment 1.
 unsafe impl Header for FragmentRest {}
 // SAFETY: arrays of bytes, alignment 1.
@@ -240,6 +261,11 @@ fn ports(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
     }
     if !packet.later_fragment {
         packet.ports = word(&cursor.take::<Ports>()?.0);
+        if packet.protocol == PROTOCOL_TCP
+            && let Ok(rest) = cursor.take::<TcpRest>()
+        {
+            packet.is_segment = rest.flags & TCP_SYN == 0;
+        }
     }
     Ok(())
 }

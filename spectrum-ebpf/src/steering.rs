@@ -4,7 +4,7 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{bpf_sk_lookup, sk_action},
     btf_maps::lpm_trie::Key,
-    programs::SkLookupContext,
+    programs::{SkLookupContext, XdpContext},
 };
 use aya_log_ebpf::warn;
 use spectrum_common::{
@@ -17,12 +17,13 @@ use crate::{
     count,
     maps::{LISTENERS, STEER},
     parse::Packet,
+    sockets,
     words::{Address, mapped},
 };
 
 /// The application that a packet is for, or why there is none.
 #[inline(always)]
-pub(crate) fn owner(packet: &Packet) -> Result<&'static SteerValue, Reason> {
+pub(crate) fn owner(ctx: &XdpContext, packet: &Packet) -> Result<&'static SteerValue, Reason> {
     let bits = if packet.later_fragment { steer::ADDRESS_BITS } else { steer::PORT_BITS };
     let key = SteerWords::new(bits, packet.protocol, packet.destination, destination_port(packet.ports));
     let owner = key.lookup().ok_or(Reason::NotOurs)?;
@@ -32,6 +33,8 @@ pub(crate) fn owner(packet: &Packet) -> Result<&'static SteerValue, Reason> {
     match owner.flags & steer_flags::CLOSED {
         0 => Ok(owner),
         steer_flags::CLOSED_RESET => Err(Reason::ClosedPortReset),
+        // What begins a connection cannot belong to one, and a flood of it must stay cheap.
+        _ if packet.is_segment && sockets::has_connection(ctx, packet) => Err(Reason::OpenConnection),
         _ => Err(Reason::ClosedPort),
     }
 }
@@ -133,8 +136,14 @@ impl SteerWords {
 // The second of two ports in one word is its upper half, and the first two bytes of a word are its lower one.
 const _: () = assert!(cfg!(target_endian = "little"));
 
+/// The source port out of both, in network byte order.
+#[inline(always)]
+pub(crate) const fn source_port(ports: u32) -> u16 {
+    ports as u16
+}
+
 /// The destination port out of both, in network byte order.
 #[inline(always)]
-const fn destination_port(ports: u32) -> u16 {
+pub(crate) const fn destination_port(ports: u32) -> u16 {
     (ports >> 16) as u16
 }

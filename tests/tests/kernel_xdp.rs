@@ -1,5 +1,7 @@
 //! The XDP program's verdict and counter for every kind of packet, in both families. Needs root and BPF, nothing else.
 
+use std::net::{TcpListener, TcpStream};
+
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -8,7 +10,7 @@ use spectrum_common::{Reason, layout::NO_APP, limits};
 use spectrum_tests::{
     Frame, Kernel,
     frame::{
-        self, ETHER_ARP, ETHER_QINQ, ETHER_VLAN, ETHERNET, Extension, Fragment, ICMP, IPV4, IPV6, PORTS, UDP, VLAN,
+        self, ACK, ETHER_ARP, ETHER_QINQ, ETHER_VLAN, ETHERNET, Extension, Fragment, ICMP, IPV4, IPV6, PORTS, UDP, VLAN,
     },
     kernel::{Action, App, Closed},
 };
@@ -124,6 +126,30 @@ fn closed_ports_of_a_pool_are_dropped() {
         assert_eq!(kernel.verdict(&closed.build()), Reason::ClosedPort);
         assert_eq!(kernel.verdict(&Frame { protocol: UDP, ..closed }.build()), Reason::ClosedPort);
         assert_eq!(kernel.verdict(&frame.build()), Reason::Steered, "the application's port is open");
+    }
+}
+
+#[test]
+fn a_segment_of_an_open_connection_passes_a_closed_port() {
+    for (pool, ip) in [("127.0.0.0/8", "127.0.0.1"), ("::1/128", "::1")] {
+        let mut kernel = Kernel::load();
+        kernel.pool(pool, Closed::Drop);
+        // A connection of this host, to a port that no application has.
+        let listener = TcpListener::bind((ip, 0)).unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, client) = (connection.peer_addr().unwrap(), connection.local_addr().unwrap());
+        let syn = Frame {
+            source: client.ip(),
+            source_port: client.port(),
+            ..if client.is_ipv4() { Frame::tcp_syn() } else { Frame::tcp_syn_v6() }
+        }
+        .to(ip, server.port());
+        let ack = Frame { tcp_flags: ACK, ..syn.clone() };
+        assert_eq!(kernel.verdict(&ack.build()), Reason::OpenConnection, "{ip}");
+        assert_eq!(kernel.verdict(&syn.build()), Reason::ClosedPort, "what begins a connection belongs to none");
+        let stranger = Frame { source_port: 1, ..ack };
+        assert_eq!(kernel.verdict(&stranger.build()), Reason::ClosedPort, "a stray segment");
+        assert_eq!(kernel.verdict(&Frame { protocol: UDP, ..syn }.build()), Reason::ClosedPort);
     }
 }
 
