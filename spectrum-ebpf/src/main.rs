@@ -1,6 +1,7 @@
 //! The kernel side of Spectrum. Entry points only: each reads like a table of contents.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(clippy::inline_always, reason = "before 6.13 the frames of caller and callee share 512 bytes of stack")]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros hand contexts over by value")]
 #![expect(
@@ -14,6 +15,7 @@ mod maps;
 mod parse;
 mod steering;
 mod verdict;
+mod words;
 
 use aya_ebpf::{
     bindings::xdp_action,

@@ -38,6 +38,7 @@ pub(super) struct Pump {
     /// Full reads one after the other.
     streak: u8,
     state: State,
+    broken: bool,
 }
 
 /// Where the bytes in between are.
@@ -58,12 +59,23 @@ enum State {
 
 impl Pump {
     pub(super) const fn new(mode: SpliceMode) -> Self {
-        Self { held: Held::Nothing, mode, size: Size::Small, streak: 0, state: State::Reading }
+        Self { held: Held::Nothing, mode, size: Size::Small, streak: 0, state: State::Reading, broken: false }
     }
 
     /// Whether news of the side that is read from reaches this direction.
     pub(super) fn is_reading(&self) -> bool {
         self.state == State::Reading
+    }
+
+    /// Whether the side that is read from has ended its stream.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// The other direction has found the side that is read from broken. A socket tells its error once: from now on its
+    /// end is not one that may be passed on.
+    pub(super) const fn from_broke(&mut self) {
+        self.broken = true;
     }
 
     /// Ready once everything was read and written and the end was passed on.
@@ -97,6 +109,10 @@ impl Pump {
             if read == 0 {
                 self.let_go(pools);
                 self.state = State::Ended;
+                if self.broken {
+                    self.state = State::Reading;
+                    return Poll::Pending;
+                }
                 return Poll::Ready(SockRef::from(to).shutdown(Shutdown::Write).map_err(|error| (Side::To, error)));
             }
             turn += read;
