@@ -1,12 +1,10 @@
-//! One direction of a connection: read here, write there, end when the reader's peer has said everything.
+//! One direction of a connection: read here, write there, until the peer that is read from has said everything.
 
 use std::{
     io,
-    net::Shutdown,
     task::{Context, Poll, ready},
 };
 
-use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
@@ -72,13 +70,13 @@ impl Pump {
         self.state == State::Ended
     }
 
-    /// The other direction has found the side that is read from broken. A socket tells its error once: from now on its
+    /// Tells that the other direction has found the side that is read from broken. A socket tells its error once: from now on its
     /// end is not one that may be passed on.
-    pub(super) const fn from_broke(&mut self) {
+    pub(super) const fn reads_from_broken(&mut self) {
         self.broken = true;
     }
 
-    /// Ready once everything was read and written and the end was passed on.
+    /// Ready once everything was read and written; passing on the end is left to the caller.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -108,12 +106,11 @@ impl Pump {
             };
             if read == 0 {
                 self.let_go(pools);
-                self.state = State::Ended;
                 if self.broken {
-                    self.state = State::Reading;
                     return Poll::Pending;
                 }
-                return Poll::Ready(SockRef::from(to).shutdown(Shutdown::Write).map_err(|error| (Side::To, error)));
+                self.state = State::Ended;
+                return Poll::Ready(Ok(()));
             }
             turn += read;
         }
