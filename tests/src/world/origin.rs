@@ -68,7 +68,7 @@ impl Origin {
              events {{ worker_connections 1024; }}\n\
              http {{ access_log off; client_body_temp_path {DIRECTORY}/b; proxy_temp_path {DIRECTORY}/p;\n\
              fastcgi_temp_path {DIRECTORY}/f; uwsgi_temp_path {DIRECTORY}/u; scgi_temp_path {DIRECTORY}/s;\n\
-             server {{ listen 80; listen [::]:80; root {DIRECTORY}; }} }}\n"
+             server {{ listen 80; listen [::]:80; root {DIRECTORY}; index hello; }} }}\n"
         );
         let config = self.namespace.write("nginx.conf", text);
         self.program("nginx", &["-p", DIRECTORY, "-e", "stderr", "-c", config.to_str().expect("UTF-8")], 80)
