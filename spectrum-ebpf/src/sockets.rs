@@ -18,7 +18,7 @@ use crate::{
 /// The interface's own network namespace (`BPF_F_CURRENT_NETNS`).
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// A listening socket (include/net/tcp_states.h): found where there is no connection, and says nothing of one.
+/// A listening socket (`include/net/tcp_states.h`): found where there is no connection, and says nothing of one.
 const TCP_LISTEN: u32 = 10;
 
 /// Whether the packet belongs to a TCP connection of this host, opening and closing ones included.
