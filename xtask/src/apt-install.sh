@@ -1,4 +1,5 @@
-# apt-install <package>...: run as root. Installs, never removes, and leaves no service running or enabled.
+# apt-install <package>...
+# Run as root. Installs, never removes, and leaves no service running or enabled.
 set -u
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 

@@ -91,7 +91,11 @@ pub(crate) fn provision(workspace: &Workspace) -> Result<Toolchain> {
     let mut refused: Vec<String> = Vec::new();
     for source in sources(wanted.as_deref()) {
         let compilers = source.compilers(workspace).unwrap_or_else(|error| {
-            refused.push(format!("{error:#}"));
+            let reason = format!("{error:#}");
+            // Without rustup, two sources say the same.
+            if !refused.contains(&reason) {
+                refused.push(reason);
+            }
             Vec::new()
         });
         for compiler in compilers {
