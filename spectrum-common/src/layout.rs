@@ -10,10 +10,12 @@ use crate::reason::SLOTS;
 /// Bumped whenever a key, a value or the meaning of one changes: pins of another layout are refused, never reused.
 pub const VERSION: u32 = 1;
 
-/// Key data of `STEER`, most significant part first; its prefix length counts bits from `protocol` on.
+/// Key data of `STEER`, most significant part first; its prefix length counts bits from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct SteerKey {
+    /// Always zero: every part of the key begins on a word, so that the kernel programs build it by words.
+    pub zero_front: [u8; 3],
     /// IP protocol number: 6 or 17.
     pub protocol: u8,
     /// Edge address; an IPv4 one as `::ffff:a.b.c.d`.
@@ -21,7 +23,7 @@ pub struct SteerKey {
     /// Edge port, big-endian, last so that a port range is a handful of prefixes.
     pub port: [u8; 2],
     /// The kernel keeps the value right behind the key: this aligns it. Beyond every prefix length, always zero.
-    pub zero: u8,
+    pub zero: [u8; 2],
 }
 
 /// Value of `STEER`.
@@ -190,7 +192,7 @@ macro_rules! shared {
 }
 
 shared! {
-    SteerKey: 20,
+    SteerKey: 24,
     SteerValue: 12,
     RuleKeyV4: 8,
     RuleKeyV6: 20,

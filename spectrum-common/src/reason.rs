@@ -33,6 +33,9 @@ pub enum Reason {
     /// Steered, but nobody listens (no daemon): `sk_lookup` refuses, and the kernel answers with a reset. Counted by the
     /// steering program, in packets only.
     NoListener = 12,
+    /// As `ClosedPort`, but the segment belongs to a connection that is open: the application that had the port is gone
+    /// from the configuration, its connections are not (I9). Passed.
+    OpenConnection = 13,
 }
 
 /// What XDP does with the packets of a reason.
@@ -46,7 +49,7 @@ pub enum Action {
 pub const SLOTS: u32 = 32;
 
 impl Reason {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotIp,
         Self::Truncated,
         Self::Malformed,
@@ -60,6 +63,7 @@ impl Reason {
         Self::ClosedPort,
         Self::ClosedPortReset,
         Self::NoListener,
+        Self::OpenConnection,
     ];
 
     /// The name in metrics, events and `spectrum why`.
@@ -78,6 +82,7 @@ impl Reason {
             Self::ClosedPort => "closed_port",
             Self::ClosedPortReset => "closed_port_reset",
             Self::NoListener => "no_listener",
+            Self::OpenConnection => "open_connection",
         }
     }
 
@@ -99,6 +104,7 @@ impl Reason {
                 "a pool address without an application on that port; passed, and the kernel resets"
             }
             Self::NoListener => "steered, but no daemon listens; refused, and the kernel resets",
+            Self::OpenConnection => "no application has the port any more, but the connection is open; passed",
         }
     }
 
@@ -115,7 +121,8 @@ impl Reason {
             | Self::NotOurs
             | Self::Steered
             | Self::Allowed
-            | Self::ClosedPortReset => Action::Pass,
+            | Self::ClosedPortReset
+            | Self::OpenConnection => Action::Pass,
         }
     }
 

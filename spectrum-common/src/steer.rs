@@ -5,8 +5,10 @@
 
 use crate::layout::SteerKey;
 
+/// Bits in front of the address.
+pub const PROTOCOL_BITS: u32 = 32;
 /// Bits in front of the port: protocol and address.
-pub const ADDRESS_BITS: u32 = 8 + 128;
+pub const ADDRESS_BITS: u32 = PROTOCOL_BITS + 128;
 /// Bits of a key that names one port.
 pub const PORT_BITS: u32 = ADDRESS_BITS + 16;
 /// Bits in front of an IPv4 address within the address part.
@@ -21,7 +23,7 @@ pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
 /// The key that asks for exactly one port.
 #[inline(always)]
 pub const fn key(protocol: u8, address: [u8; 16], port: [u8; 2]) -> SteerKey {
-    SteerKey { protocol, address, port, zero: 0 }
+    SteerKey { zero_front: [0; 3], protocol, address, port, zero: [0; 2] }
 }
 
 /// The fewest port prefixes that cover `first..=last` and nothing else: at most 30.

@@ -13,6 +13,7 @@ use crate::{
 };
 
 const SCOPE_BITS: u32 = 32;
+const _: () = assert!(size_of::<Key<RuleKeyV4>>() == 12 && size_of::<Key<RuleKeyV6>>() == 24);
 
 /// Allow beats block, across prefixes and scopes.
 #[inline(always)]
@@ -42,13 +43,20 @@ fn first(zone: u32, user: u32) -> Option<u32> {
 
 #[inline(always)]
 fn lookup(packet: &Packet, scope: u32) -> RuleValue {
-    let scope = scope.to_be_bytes();
+    let scope = scope.to_be();
     let found = match packet.family {
         Family::V4 => {
-            let [.., a, b, c, d] = packet.source;
-            RULES_V4.get(&Key::new(SCOPE_BITS + 32, RuleKeyV4 { scope, address: [a, b, c, d] }))
+            let [.., v4] = packet.source;
+            let key = [SCOPE_BITS + 32, scope, v4];
+            // SAFETY: the same bytes in the same order, in a type of a smaller alignment.
+            RULES_V4.get(unsafe { &*core::ptr::from_ref(&key).cast::<Key<RuleKeyV4>>() })
         }
-        Family::V6 => RULES_V6.get(&Key::new(SCOPE_BITS + 128, RuleKeyV6 { scope, address: packet.source })),
+        Family::V6 => {
+            let [a, b, c, d] = packet.source;
+            let key = [SCOPE_BITS + 128, scope, a, b, c, d];
+            // SAFETY: as above.
+            RULES_V6.get(unsafe { &*core::ptr::from_ref(&key).cast::<Key<RuleKeyV6>>() })
+        }
     };
     match found {
         Some(value) => *value,

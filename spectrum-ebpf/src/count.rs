@@ -13,6 +13,7 @@ use crate::{
     maps::{APP_COUNTERS, COUNTERS, EVENTS, EXPLAIN, SAMPLER},
     parse::Packet,
     verdict::Verdict,
+    words::Address,
 };
 
 const SAMPLE_RATE: Rate = Rate { burst: limits::EVENT_BURST, per_second: limits::EVENTS_PER_SECOND };
@@ -75,20 +76,35 @@ fn event(ctx: &XdpContext, packet: &Packet, verdict: &Verdict, length: u64, skip
     let ifindex = unsafe { (*ctx.as_ptr().cast::<aya_ebpf::bindings::xdp_md>()).ingress_ifindex };
     // SAFETY: the helper has no conditions.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    entry.write(Event {
-        time_ns,
-        skipped,
-        reason: verdict.reason.index(),
-        app: verdict.app,
-        rule: verdict.rule,
-        length: length as u32,
-        ifindex,
-        source: packet.source,
-        destination: packet.destination,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        protocol: u32::from(packet.protocol),
-        zero: 0,
-    });
+    let event = entry.as_mut_ptr().cast::<EventWords>();
+    // SAFETY: the ring has reserved this place for an event, and every field is written.
+    unsafe {
+        event.write(EventWords {
+            time_ns,
+            skipped,
+            words: [verdict.reason.index(), verdict.app, verdict.rule, length as u32, ifindex],
+            source: packet.source,
+            destination: packet.destination,
+            ports: packet.ports,
+            protocol: u32::from(packet.protocol),
+            zero: 0,
+        });
+    }
     entry.submit(0);
 }
+
+/// An [`Event`], by words.
+#[repr(C)]
+struct EventWords {
+    time_ns: u64,
+    skipped: u64,
+    /// Reason, application, rule, length, interface.
+    words: [u32; 5],
+    source: Address,
+    destination: Address,
+    ports: u32,
+    protocol: u32,
+    zero: u32,
+}
+
+const _: () = assert!(size_of::<EventWords>() == size_of::<Event>());

@@ -1,13 +1,22 @@
 //! The kernel side of Spectrum. Entry points only: each reads like a table of contents.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(clippy::inline_always, reason = "before 6.13 the frames of caller and callee share 512 bytes of stack")]
+#![expect(clippy::needless_pass_by_value, reason = "aya's macros hand contexts over by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "ports, protocols and frame lengths fit; the kernel has them in words"
+)]
 
 mod access;
 mod count;
 mod maps;
 mod parse;
+mod sockets;
 mod steering;
 mod verdict;
+mod words;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -24,7 +33,7 @@ use crate::{parse::Packet, verdict::Verdict};
 fn spectrum_xdp(ctx: XdpContext) -> u32 {
     let mut packet = Packet::UNREAD;
     let verdict = match parse::read(&ctx, &mut packet) {
-        Ok(()) => filter(&packet),
+        Ok(()) => filter(&ctx, &packet),
         Err(reason) => Verdict::of(reason), // I4: fail open, counted.
     };
     count::verdict(&ctx, &packet, &verdict);
@@ -37,8 +46,8 @@ fn spectrum_xdp(ctx: XdpContext) -> u32 {
 
 /// The stages of a readable packet, in order; the first that objects has the last word.
 #[inline(always)]
-fn filter(packet: &Packet) -> Verdict {
-    let owner = match steering::owner(packet) {
+fn filter(ctx: &XdpContext, packet: &Packet) -> Verdict {
+    let owner = match steering::owner(ctx, packet) {
         Ok(owner) => owner,
         Err(reason) => return Verdict::of(reason),
     };

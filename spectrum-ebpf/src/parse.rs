@@ -10,21 +10,23 @@ use network_types::{
 use spectrum_common::{
     Reason,
     layout::{PROTOCOL_TCP, PROTOCOL_UDP},
-    limits, steer,
+    limits,
 };
+
+use crate::words::{Address, mapped, word, words};
 
 /// What the stages know of a packet.
 pub(crate) struct Packet {
-    /// IPv4 as `::ffff:a.b.c.d`.
-    pub(crate) source: [u8; 16],
-    /// IPv4 as `::ffff:a.b.c.d`.
-    pub(crate) destination: [u8; 16],
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
     pub(crate) family: Family,
     pub(crate) protocol: u8,
     /// A fragment without ports: they are zero.
     pub(crate) later_fragment: bool,
-    pub(crate) source_port: [u8; 2],
-    pub(crate) destination_port: [u8; 2],
+    /// Source and destination port, as the packet has them.
+    pub(crate) ports: u32,
+    /// A TCP segment that does not begin a connection. False where its flags cannot be read.
+    pub(crate) is_segment: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,13 +38,13 @@ pub(crate) enum Family {
 impl Packet {
     /// A packet of which nothing has been read.
     pub(crate) const UNREAD: Self = Self {
-        source: [0; 16],
-        destination: [0; 16],
+        source: [0; 4],
+        destination: [0; 4],
         family: Family::V6,
         protocol: 0,
         later_fragment: false,
-        source_port: [0; 2],
-        destination_port: [0; 2],
+        ports: 0,
+        is_segment: false,
     };
 }
 
@@ -112,10 +114,17 @@ struct FragmentRest {
 
 /// What TCP and UDP begin with, and all that the first fragment must have.
 #[repr(C)]
-struct Ports {
-    source: [u8; 2],
-    destination: [u8; 2],
+struct Ports([u8; 4]);
+
+/// What TCP goes on with, as far as its flags (RFC 9293 3.1).
+#[repr(C)]
+struct TcpRest {
+    _numbers: [u8; 8],
+    _offset: u8,
+    flags: u8,
 }
+
+const TCP_SYN: u8 = 2;
 
 /// Two MAC addresses and an ether type. network-types' own type has alignment 2 and names few ether types.
 #[repr(C)]
@@ -133,6 +142,8 @@ unsafe impl Header for Ethernet {}
 unsafe impl Header for VlanTag {}
 // SAFETY: bytes, alignment 1.
 unsafe impl Header for Extension {}
+// SAFETY: bytes, alignment 1.
+unsafe impl Header for TcpRest {}
 // SAFETY: arrays of bytes, alignment 1.
 unsafe impl Header for FragmentRest {}
 // SAFETY: arrays of bytes, alignment 1.
@@ -179,8 +190,8 @@ fn ipv4(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
     if header.version() != 4 || length < Ipv4Hdr::LEN {
         return Err(Reason::Malformed);
     }
-    packet.source = steer::mapped(header.src_addr);
-    packet.destination = steer::mapped(header.dst_addr);
+    packet.source = mapped(word(&header.src_addr));
+    packet.destination = mapped(word(&header.dst_addr));
     packet.family = Family::V4;
     packet.protocol = header.proto;
     packet.later_fragment = header.frag_offset() != 0;
@@ -193,8 +204,8 @@ fn ipv6(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
     if header.version() != 6 {
         return Err(Reason::Malformed);
     }
-    packet.source = header.src_addr;
-    packet.destination = header.dst_addr;
+    packet.source = words(&header.src_addr);
+    packet.destination = words(&header.dst_addr);
     packet.family = Family::V6;
     (packet.protocol, packet.later_fragment) = extensions(cursor, header.next_hdr)?;
     Ok(())
@@ -249,9 +260,12 @@ fn ports(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
         return Err(Reason::OtherProtocol);
     }
     if !packet.later_fragment {
-        let ports = cursor.take::<Ports>()?;
-        packet.source_port = ports.source;
-        packet.destination_port = ports.destination;
+        packet.ports = word(&cursor.take::<Ports>()?.0);
+        if packet.protocol == PROTOCOL_TCP
+            && let Ok(rest) = cursor.take::<TcpRest>()
+        {
+            packet.is_segment = rest.flags & TCP_SYN == 0;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{bpf_sk_lookup, sk_action},
     btf_maps::lpm_trie::Key,
-    programs::SkLookupContext,
+    programs::{SkLookupContext, XdpContext},
 };
 use aya_log_ebpf::warn;
 use spectrum_common::{
@@ -17,20 +17,24 @@ use crate::{
     count,
     maps::{LISTENERS, STEER},
     parse::Packet,
+    sockets,
+    words::{Address, mapped},
 };
 
 /// The application that a packet is for, or why there is none.
 #[inline(always)]
-pub(crate) fn owner(packet: &Packet) -> Result<&'static SteerValue, Reason> {
+pub(crate) fn owner(ctx: &XdpContext, packet: &Packet) -> Result<&'static SteerValue, Reason> {
     let bits = if packet.later_fragment { steer::ADDRESS_BITS } else { steer::PORT_BITS };
-    let key = steer::key(packet.protocol, packet.destination, packet.destination_port);
-    let owner = lookup(key, bits).ok_or(Reason::NotOurs)?;
+    let key = SteerWords::new(bits, packet.protocol, packet.destination, destination_port(packet.ports));
+    let owner = key.lookup().ok_or(Reason::NotOurs)?;
     if packet.later_fragment {
         return Err(Reason::LaterFragment);
     }
     match owner.flags & steer_flags::CLOSED {
         0 => Ok(owner),
         steer_flags::CLOSED_RESET => Err(Reason::ClosedPortReset),
+        // What begins a connection cannot belong to one, and a flood of it must stay cheap.
+        _ if packet.is_segment && sockets::has_connection(ctx, packet) => Err(Reason::OpenConnection),
         _ => Err(Reason::ClosedPort),
     }
 }
@@ -39,7 +43,7 @@ pub(crate) fn owner(packet: &Packet) -> Result<&'static SteerValue, Reason> {
 #[inline(always)]
 pub(crate) fn assign(ctx: &SkLookupContext) -> u32 {
     let local = Local::of(ctx);
-    let Some(owner) = lookup(local.key(), steer::PORT_BITS) else {
+    let Some(owner) = local.key().lookup() else {
         return sk_action::SK_PASS; // I3: not ours.
     };
     if owner.flags & steer_flags::CLOSED != 0 {
@@ -70,8 +74,9 @@ const UDP_SLOT: u32 = match listener_slot(spectrum_common::layout::PROTOCOL_UDP)
 /// What the peer asked for.
 struct Local {
     protocol: u8,
-    address: [u8; 16],
-    port: [u8; 2],
+    address: Address,
+    /// Network byte order.
+    port: u16,
 }
 
 impl Local {
@@ -89,24 +94,56 @@ impl Local {
         }
         let v4 = field!(local_ip4);
         let v6 = [field!(local_ip6[0]), field!(local_ip6[1]), field!(local_ip6[2]), field!(local_ip6[3])];
-        let address = if field!(family) == AF_INET {
-            steer::mapped(v4.to_ne_bytes())
-        } else {
-            // SAFETY: arrays of the same 16 bytes, valid for any bits.
-            unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(v6) }
-        };
+        let address = if field!(family) == AF_INET { mapped(v4) } else { v6 };
         // `local_port` is in host order, unlike everything else in this context (include/uapi/linux/bpf.h).
-        let port = (field!(local_port) as u16).to_be_bytes();
+        let port = (field!(local_port) as u16).to_be();
         Self { protocol: field!(protocol) as u8, address, port }
     }
 
     #[inline(always)]
-    fn key(&self) -> SteerKey {
-        steer::key(self.protocol, self.address, self.port)
+    fn key(&self) -> SteerWords {
+        SteerWords::new(steer::PORT_BITS, self.protocol, self.address, self.port)
     }
 }
 
+/// A key of `STEER`, by words.
+#[repr(C)]
+struct SteerWords {
+    bits: u32,
+    /// Three zero bytes, and the protocol.
+    protocol: u32,
+    address: Address,
+    /// The port in network byte order, and two zero bytes.
+    port: u32,
+}
+
+const _: () = assert!(size_of::<SteerWords>() == size_of::<Key<SteerKey>>());
+
+impl SteerWords {
+    /// `port` in network byte order.
+    #[inline(always)]
+    const fn new(bits: u32, protocol: u8, address: Address, port: u16) -> Self {
+        Self { bits, protocol: u32::from_ne_bytes([0, 0, 0, protocol]), address, port: port as u32 }
+    }
+
+    #[inline(always)]
+    fn lookup(&self) -> Option<&'static SteerValue> {
+        // SAFETY: the same bytes in the same order, in a type of a smaller alignment.
+        STEER.get(unsafe { &*core::ptr::from_ref(self).cast::<Key<SteerKey>>() })
+    }
+}
+
+// The second of two ports in one word is its upper half, and the first two bytes of a word are its lower one.
+const _: () = assert!(cfg!(target_endian = "little"));
+
+/// The source port out of both, in network byte order.
 #[inline(always)]
-fn lookup(key: SteerKey, bits: u32) -> Option<&'static SteerValue> {
-    STEER.get(&Key::new(bits, key))
+pub(crate) const fn source_port(ports: u32) -> u16 {
+    ports as u16
+}
+
+/// The destination port out of both, in network byte order.
+#[inline(always)]
+pub(crate) const fn destination_port(ports: u32) -> u16 {
+    (ports >> 16) as u16
 }

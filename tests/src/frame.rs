@@ -8,6 +8,10 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMP: u8 = 1;
 
+/// TCP flags.
+pub const SYN: u8 = 0x02;
+pub const ACK: u8 = 0x10;
+
 pub const ETHER_IPV4: u16 = 0x0800;
 pub const ETHER_IPV6: u16 = 0x86dd;
 pub const ETHER_ARP: u16 = 0x0806;
@@ -44,6 +48,7 @@ pub struct Frame {
     pub protocol: u8,
     pub source_port: u16,
     pub destination_port: u16,
+    pub tcp_flags: u8,
     pub payload: Vec<u8>,
     /// Cuts the finished frame to this many bytes.
     pub truncate_at: Option<usize>,
@@ -82,6 +87,7 @@ impl Default for Frame {
             protocol: TCP,
             source_port: 40_000,
             destination_port: 443,
+            tcp_flags: SYN,
             payload: Vec::new(),
             truncate_at: None,
         }
@@ -191,7 +197,7 @@ impl Frame {
             TCP => {
                 segment.extend(self.source_port.to_be_bytes());
                 segment.extend(self.destination_port.to_be_bytes());
-                segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 0xff, 0xff, 0, 0, 0, 0]);
+                segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, self.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
                 16
             }
             UDP => {

@@ -318,9 +318,10 @@ fn set<K: Pod>(map: &mut Map, key: &Key<K>, value: Option<RuleValue>) {
 fn address_and_bits(prefix: &str) -> ([u8; 16], u32) {
     let prefix = prefix.parse::<IpNet>().unwrap_or_else(|_| IpNet::from(prefix.parse::<IpAddr>().expect("a prefix")));
     match prefix.network() {
-        IpAddr::V4(network) => {
-            (steer::mapped(network.octets()), 8 + steer::V4_MAPPED_BITS + u32::from(prefix.prefix_len()))
-        }
-        IpAddr::V6(network) => (network.octets(), 8 + u32::from(prefix.prefix_len())),
+        IpAddr::V4(network) => (
+            steer::mapped(network.octets()),
+            steer::PROTOCOL_BITS + steer::V4_MAPPED_BITS + u32::from(prefix.prefix_len()),
+        ),
+        IpAddr::V6(network) => (network.octets(), steer::PROTOCOL_BITS + u32::from(prefix.prefix_len())),
     }
 }

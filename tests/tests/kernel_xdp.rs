@@ -1,5 +1,7 @@
 //! The XDP program's verdict and counter for every kind of packet, in both families. Needs root and BPF, nothing else.
 
+use std::net::{TcpListener, TcpStream};
+
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -8,7 +10,7 @@ use spectrum_common::{Reason, layout::NO_APP, limits};
 use spectrum_tests::{
     Frame, Kernel,
     frame::{
-        self, ETHER_ARP, ETHER_QINQ, ETHER_VLAN, ETHERNET, Extension, Fragment, ICMP, IPV4, IPV6, PORTS, UDP, VLAN,
+        self, ACK, ETHER_ARP, ETHER_QINQ, ETHER_VLAN, ETHERNET, Extension, Fragment, ICMP, IPV4, IPV6, PORTS, UDP, VLAN,
     },
     kernel::{Action, App, Closed},
 };
@@ -124,6 +126,30 @@ fn closed_ports_of_a_pool_are_dropped() {
         assert_eq!(kernel.verdict(&closed.build()), Reason::ClosedPort);
         assert_eq!(kernel.verdict(&Frame { protocol: UDP, ..closed }.build()), Reason::ClosedPort);
         assert_eq!(kernel.verdict(&frame.build()), Reason::Steered, "the application's port is open");
+    }
+}
+
+#[test]
+fn a_segment_of_an_open_connection_passes_a_closed_port() {
+    for (pool, ip) in [("127.0.0.0/8", "127.0.0.1"), ("::1/128", "::1")] {
+        let mut kernel = Kernel::load();
+        kernel.pool(pool, Closed::Drop);
+        // A connection of this host, to a port that no application has.
+        let listener = TcpListener::bind((ip, 0)).unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, client) = (connection.peer_addr().unwrap(), connection.local_addr().unwrap());
+        let syn = Frame {
+            source: client.ip(),
+            source_port: client.port(),
+            ..if client.is_ipv4() { Frame::tcp_syn() } else { Frame::tcp_syn_v6() }
+        }
+        .to(ip, server.port());
+        let ack = Frame { tcp_flags: ACK, ..syn.clone() };
+        assert_eq!(kernel.verdict(&ack.build()), Reason::OpenConnection, "{ip}");
+        assert_eq!(kernel.verdict(&syn.build()), Reason::ClosedPort, "what begins a connection belongs to none");
+        let stranger = Frame { source_port: 1, ..ack };
+        assert_eq!(kernel.verdict(&stranger.build()), Reason::ClosedPort, "a stray segment");
+        assert_eq!(kernel.verdict(&Frame { protocol: UDP, ..syn }.build()), Reason::ClosedPort);
     }
 }
 
@@ -535,11 +561,16 @@ fn frames() -> impl Strategy<Value = Frame> {
     })
 }
 
+/// Fewer cases where `PROPTEST_CASES` says so: an emulated machine is slow.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(usual, |cases| cases.parse().expect("PROPTEST_CASES is a number"))
+}
+
 #[test]
 fn every_packet_is_counted_exactly_once() {
     let mut kernel = node_with_pool(Closed::Drop);
     kernel.block("192.0.2.7");
-    let mut runner = TestRunner::new(Config { cases: 3_000, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: cases(3_000), failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&frames(), |frame| {
         // I5: panics unless it was counted under exactly one reason, and treated as that reason says.
         kernel.verdict(&frame.build());
@@ -553,7 +584,7 @@ fn whatever_the_bytes_are_the_program_never_aborts() {
     let kernel = node_with_pool(Closed::Drop);
     let bytes = prop::collection::vec(any::<u8>(), 14..300);
     let kind = prop::sample::select(vec![[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8]]);
-    let mut runner = TestRunner::new(Config { cases: 5_000, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: cases(5_000), failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(bytes, prop::option::weighted(0.9, kind)), |(mut bytes, kind)| {
         if let Some(kind) = kind {
             bytes[12..14].copy_from_slice(&kind);

@@ -64,6 +64,19 @@ fn an_established_connection_keeps_the_application_it_began_with() {
 }
 
 #[test]
+fn an_open_connection_outlives_its_application() {
+    let world = World::new();
+    let echo = world.origin().echo();
+    let both = config().app("tcp/443").origin(echo.addr()).app("tcp/444").origin(echo.addr());
+    let mut edge = world.edge().run(both);
+    let mut connection = world.client().connect(edge.at(444)).unwrap();
+    assert!(still_echoes(&mut connection));
+    edge.reload(config().app("tcp/443").origin(echo.addr()));
+    assert_eq!(world.client().knock(edge.at(444)), Knock::Silence, "the port is closed for new ones");
+    assert!(still_echoes(&mut connection), "I9: revocation is an explicit act");
+}
+
+#[test]
 fn a_file_that_does_not_check_leaves_everything_as_it_was() {
     let world = World::new();
     let echo = world.origin().echo();

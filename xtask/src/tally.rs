@@ -17,7 +17,7 @@ pub(crate) struct Tally {
 impl Tally {
     /// Takes a line of a runner's output: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
     pub(crate) fn line(&mut self, line: &str) {
-        let Some((_, result)) = line.split_once("test result: ") else { return };
+        let Some(result) = line.strip_prefix("test result: ") else { return };
         let count = |what: &str| {
             let before = result.split_once(what)?.0;
             before.rsplit([' ', ';']).find(|word| !word.is_empty())?.parse::<u64>().ok()

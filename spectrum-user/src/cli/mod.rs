@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
             Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,
             Command::Why(why) => why::why(&why, output).await,
             Command::Doctor => doctor::doctor(output).await,
-            Command::Quickstart => quickstart::quickstart().await,
+            Command::Quickstart => Box::pin(quickstart::quickstart()).await,
         }
     });
     result.unwrap_or_else(|error| output::refused(&error))

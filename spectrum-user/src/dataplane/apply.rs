@@ -18,7 +18,7 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 #[error("{op}")]
 pub struct ApplyError {
-    pub op: Op,
+    pub op: Box<Op>,
     #[source]
     pub source: MapError,
 }
@@ -31,7 +31,7 @@ impl ConfigMaps {
     /// Executes `ops` in their order. Returns how many were executed.
     pub fn apply(&mut self, ops: &[Op]) -> Result<usize, ApplyError> {
         for op in ops {
-            self.retry(*op).map_err(|source| ApplyError { op: *op, source })?;
+            self.retry(*op).map_err(|source| ApplyError { op: Box::new(*op), source })?;
         }
         Ok(ops.len())
     }

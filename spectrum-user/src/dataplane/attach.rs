@@ -173,6 +173,13 @@ pub fn check_here(pins: &Pins) -> Result<(), AttachError> {
     if is_dead(&link) { Ok(()) } else { check_namespace(&link, &namespace, pins) }
 }
 
+/// Whether the steering program of these pins sits in the network namespace of this thread.
+pub fn is_here(pins: &Pins) -> Result<bool, AttachError> {
+    let namespace = File::open("/proc/thread-self/ns/net").map_err(AttachError::Namespace)?;
+    let Some(link) = pinned(&pins.steer_link())? else { return Ok(false) };
+    Ok(!is_dead(&link) && check_namespace(&link, &namespace, pins).is_ok())
+}
+
 /// Whether the namespace that the link was made in is gone.
 fn is_dead(link: &OwnedFd) -> bool {
     sys::link(link).is_ok_and(|link| link.target == LinkTarget::Netns { inode: 0 })

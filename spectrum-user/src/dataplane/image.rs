@@ -129,7 +129,7 @@ fn closed_pools(desired: &DesiredState, steer: &mut BTreeMap<Prefix<SteerKey>, S
     for pool in &desired.edge.pools {
         let family_bits = if pool.addr().is_ipv4() { steer::V4_MAPPED_BITS } else { 0 };
         for transport in [Transport::Tcp, Transport::Udp] {
-            let bits = 8 + family_bits + u32::from(pool.prefix_len());
+            let bits = steer::PROTOCOL_BITS + family_bits + u32::from(pool.prefix_len());
             let key = steer::key(transport.number(), octets(pool.network()), [0; 2]);
             steer.insert(Prefix { bits, key }, SteerValue { app: 0, zone: 0, flags });
         }

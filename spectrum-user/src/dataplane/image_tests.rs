@@ -43,7 +43,7 @@ fn a_pool_is_one_closed_entry_per_transport() {
     let image = of(&desired(vec![], vec![]));
     assert_eq!(image.steer.len(), 2);
     assert!(image.steer.values().all(|value| value.flags == steer_flags::CLOSED_DROP));
-    assert!(image.steer.keys().all(|prefix| prefix.bits == 8 + 96 + 24));
+    assert!(image.steer.keys().all(|prefix| prefix.bits == 32 + 96 + 24));
 }
 
 #[test]

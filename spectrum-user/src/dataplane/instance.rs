@@ -38,6 +38,10 @@ pub enum InstanceError {
     OtherLayout { path: PathBuf, found: u32 },
     #[error("{path} is not what this build pins there ({what}): remove it with `spectrum unload`")]
     ForeignPin { path: PathBuf, what: String },
+    #[error(
+        "instance `{other}` is loaded in this network namespace already: unload it, or give this one a namespace of its own"
+    )]
+    NotAlone { other: Instance },
     #[error("pins in {path}")]
     Pins {
         path: PathBuf,
@@ -92,6 +96,7 @@ impl KernelInstance {
         bpffs::ensure()?;
         let pins = Pins::of(instance);
         let found = check(&pins)?;
+        alone(instance)?;
         let opened = Self::load(pins.clone(), found, owner, log_level, lock);
         if opened.is_err() && found.is_none() {
             remove(&pins);
@@ -245,6 +250,16 @@ async fn routes(desired: &DesiredState, netlink: &Netlink) -> Result<Vec<ipnet::
         }
     }
     Ok(foreign)
+}
+
+/// Refuses a second instance in this network namespace: both would steer the same sockets and own the same routes.
+fn alone(instance: &Instance) -> Result<(), InstanceError> {
+    for other in pins::instances().into_iter().filter(|other| other != instance) {
+        if attach::is_here(&Pins::of(&other))? {
+            return Err(InstanceError::NotAlone { other });
+        }
+    }
+    Ok(())
 }
 
 /// Looks at what is pinned before anything is touched: `None` for nothing, or remains of a start that was cut short.

@@ -1,6 +1,6 @@
 //! From an application to a connected origin, within a deadline.
 
-use std::{io, time::Duration};
+use std::{fs, io, ops::RangeInclusive, sync::OnceLock, time::Duration};
 
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -81,10 +81,20 @@ async fn connect(origin: OriginAddr) -> Result<TcpStream, DialError> {
         .map_err(|error| if is_local(&error) { DialError::Local(error) } else { DialError::Connect(error) })?;
     // A dial to a local port of the ephemeral range where nobody listens can meet itself (simultaneous open): then it
     // is connected to nobody.
-    if stream.local_addr().is_ok_and(|local| local == origin.socket_addr()) {
+    if ephemeral_ports().contains(&origin.port()) && stream.local_addr().is_ok_and(|own| own == origin.socket_addr()) {
         return Err(DialError::Connect(io::Error::from_raw_os_error(libc::ECONNREFUSED)));
     }
     Ok(stream)
+}
+
+/// The ports that the kernel chooses for outgoing connections, as they were when first asked for.
+fn ephemeral_ports() -> &'static RangeInclusive<u16> {
+    static PORTS: OnceLock<RangeInclusive<u16>> = OnceLock::new();
+    PORTS.get_or_init(|| {
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let mut ports = range.split_whitespace().filter_map(|port| port.parse().ok());
+        ports.next().unwrap_or(1)..=ports.next().unwrap_or(u16::MAX)
+    })
 }
 
 fn is_local(error: &io::Error) -> bool {

@@ -2,10 +2,6 @@
 
 use std::{io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
 
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{mpsc, watch},
@@ -77,6 +73,9 @@ struct Ended {
 
 impl Workers {
     /// One thread per listening socket, in the calling thread's network namespace.
+    ///
+    /// They are not bound to cores: where anything else runs on them (softirqs of the traffic itself, the origin of a
+    /// small installation) a bound worker waits behind it, which cost a fifth more CPU per connection when measured.
     pub fn start(
         listeners: Vec<TcpListener>,
         table: &watch::Receiver<Arc<AppTable>>,
@@ -101,7 +100,6 @@ impl Workers {
         let admission = Admission::new(budget.connections);
         let pipes = Admission::new(budget.pipes);
         let running = listeners.len();
-        let cpus = cpus_for(running);
         for (index, listener) in listeners.into_iter().enumerate() {
             let thread = Thread {
                 index,
@@ -111,7 +109,6 @@ impl Workers {
                 table: table.clone(),
                 telemetry: telemetry.clone(),
                 phases: phases.clone(),
-                cpu: cpus.as_ref().and_then(|cpus| cpus.get(index)).copied(),
             };
             let ends = ends.clone();
             let (started, start) = std::sync::mpsc::sync_channel(1);
@@ -195,14 +192,10 @@ struct Thread {
     table: watch::Receiver<Arc<AppTable>>,
     telemetry: Telemetry,
     phases: watch::Receiver<Phase>,
-    cpu: Option<usize>,
 }
 
 impl Thread {
     fn run(self, started: &std::sync::mpsc::SyncSender<io::Result<()>>, mut report: Report) {
-        if let Some(cpu) = self.cpu {
-            pin_to(cpu);
-        }
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let runtime = match runtime {
             Ok(runtime) => runtime,
@@ -241,21 +234,5 @@ struct Report {
 impl Drop for Report {
     fn drop(&mut self) {
         let _ = self.ends.send(Ended { ..self.ended });
-    }
-}
-
-/// A core for each worker where there are exactly as many: fewer workers than cores are left to the scheduler, which
-/// knows what else runs there.
-fn cpus_for(workers: usize) -> Option<Vec<usize>> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
-    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
-    (workers > 1 && cpus.len() == workers).then_some(cpus)
-}
-
-fn pin_to(cpu: usize) {
-    let mut set = CpuSet::new();
-    let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
-    if let Err(error) = pinned {
-        log::warn!("a worker is not bound to core {cpu}: {error}");
     }
 }

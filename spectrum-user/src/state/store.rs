@@ -13,8 +13,8 @@ use super::assignments::Assignments;
 /// The state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot read the assigned edge addresses in {path}: {source}")]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read the assigned edge addresses in {path}: {cause}")]
+    Read { path: PathBuf, cause: io::Error },
     #[error(
         "{path} does not hold assigned edge addresses ({why}); restore it from a backup, or remove it and every hostname \
          with dynamic edge_ips is assigned addresses anew"
@@ -23,10 +23,10 @@ pub enum StoreError {
     #[error("{path} was written by a newer program (version {version}); use that program, or remove the file")]
     Newer { path: PathBuf, version: u32 },
     #[error(
-        "cannot {step} {path}: {source}; dynamic edge addresses are kept there, make it writable or set `state_dir` of \
+        "cannot {step} {path}: {cause}; dynamic edge addresses are kept there, make it writable or set `state_dir` of \
          [node] to a directory that is"
     )]
-    Write { step: &'static str, path: PathBuf, source: io::Error },
+    Write { step: &'static str, path: PathBuf, cause: io::Error },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub(super) fn read(state_dir: &Path) -> Result<Assignments, StoreError> {
     let result = File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text));
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Assignments::default()),
-        Err(source) => return Err(StoreError::Read { path, source }),
+        Err(cause) => return Err(StoreError::Read { path, cause }),
         Ok(_) if text.len() as u64 > LARGEST => {
             return Err(StoreError::Corrupt { path, why: format!("it is larger than {} MiB", LARGEST >> 20) });
         }
@@ -71,7 +71,7 @@ pub(super) fn write(state_dir: &Path, assignments: &Assignments) -> Result<(), S
     let path = path(state_dir);
     let failed = |step, path: &Path| {
         let path = path.to_owned();
-        move |source| StoreError::Write { step, path, source }
+        move |cause| StoreError::Write { step, path, cause }
     };
     let document = Document { version: VERSION, hostnames: assignments.clone() };
     let mut text = serde_json::to_vec_pretty(&document).map_err(io::Error::from).map_err(failed("encode", &path))?;

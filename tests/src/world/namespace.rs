@@ -149,7 +149,7 @@ impl Namespace {
     }
 
     /// Waits until the kernel has taken notice that a link's other end is up: it does so a moment later
-    /// (net/core/link_watch.c).
+    /// (`net/core/link_watch.c`).
     pub fn await_link(&self, name: &'static str) {
         wait::eventually(&format!("{name} is up in {}", self.role), || {
             let state = self.run(move || fs::read_to_string(format!("/sys/class/net/{name}/operstate")));

@@ -15,10 +15,12 @@ use std::{
     cell::Cell,
     future::{Future as _, poll_fn},
     io,
+    net::Shutdown,
     pin::pin,
     task::Poll::{Pending, Ready},
 };
 
+use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use self::pump::{Pump, Side};
@@ -92,6 +94,7 @@ pub(super) async fn run(
     let from_origin = meter(&record.moved.from_origin, |shard| &shard.origin_bytes);
     let mut up = Pump::new(app.config.splice);
     let mut down = Pump::new(app.config.splice);
+    let mut passed_on = false;
 
     // A reset of a side that is not being read at the moment (its bytes wait for the other side, or it has said
     // everything) shows only as EPOLLERR. Registered with the socket the first time they are polled, not before: an
@@ -104,20 +107,29 @@ pub(super) async fn run(
             return Ready(Err(failure));
         }
         let before = from_client.total() + from_origin.total();
-        let up_ended = match up.poll(cx, &worker.pools, client, origin, &from_client) {
-            Ready(Err((Side::From, error))) => return Ready(Err(Failure::Client(error))),
-            Ready(Err((Side::To, error))) => return Ready(Err(Failure::Origin(error))),
-            Ready(Ok(())) => true,
-            Pending => false,
-        };
-        let down_ended = match down.poll(cx, &worker.pools, origin, client, &from_origin) {
-            Ready(Err((Side::From, error))) => return Ready(Err(Failure::Origin(error))),
-            Ready(Err((Side::To, error))) => return Ready(Err(Failure::Client(error))),
-            Ready(Ok(())) => true,
-            Pending => false,
-        };
-        if up_ended && down_ended {
-            return Ready(Ok(()));
+        let up_polled = up.poll(cx, &worker.pools, client, origin, &from_client);
+        // What an origin said before it broke is still passed on: a server that closes with unread bytes resets right
+        // behind its last words.
+        if matches!(up_polled, Ready(Err((Side::To, _)))) {
+            down.reads_from_broken();
+        }
+        let down_polled = down.poll(cx, &worker.pools, origin, client, &from_origin);
+        match (up_polled, down_polled) {
+            (Ready(Err((Side::From, error))), _) => return Ready(Err(Failure::Client(error))),
+            (Ready(Err((Side::To, error))), _) => return Ready(Err(Failure::Origin(told_once(error, &down)))),
+            (_, Ready(Err((Side::From, error)))) => return Ready(Err(Failure::Origin(error))),
+            (_, Ready(Err((Side::To, error)))) => return Ready(Err(Failure::Client(told_once(error, &up)))),
+            (Ready(Ok(())), Ready(Ok(()))) => return Ready(Ok(())),
+            // Each end is passed on once. The second one needs no call of its own: both sockets are closed then.
+            (Ready(Ok(())), Pending) if !passed_on => {
+                passed_on = true;
+                shutdown(origin).map_err(Failure::Origin)?;
+            }
+            (Pending, Ready(Ok(()))) if !passed_on => {
+                passed_on = true;
+                shutdown(client).map_err(Failure::Client)?;
+            }
+            (Ready(Ok(())), Pending) | (Pending, Ready(Ok(())) | Pending) => {}
         }
         if !up.is_reading() && client_error.as_mut().poll(cx).is_ready() {
             return Ready(Err(Failure::Client(pending_error(client))));
@@ -131,6 +143,23 @@ pub(super) async fn run(
         Pending
     })
     .await
+}
+
+/// The peer reads the end of our stream; its own may go on.
+fn shutdown(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).shutdown(Shutdown::Write)
+}
+
+/// What a failed write says about its socket, which `from_there` reads.
+///
+/// A socket tells its error once, and `splice(2)` drops it if some bytes went before; after that it says EPIPE. A peer
+/// that had not ended its stream and takes no more bytes has reset the connection. One that had ended it makes the
+/// kernel say EPIPE by itself (`tcp_reset`, `net/ipv4/tcp_input.c`).
+fn told_once(error: io::Error, from_there: &Pump) -> io::Error {
+    if error.raw_os_error() == Some(libc::EPIPE) && !from_there.has_ended() {
+        return io::Error::from_raw_os_error(libc::ECONNRESET);
+    }
+    error
 }
 
 /// The error that made a socket report EPOLLERR.

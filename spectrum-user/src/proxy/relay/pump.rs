@@ -1,12 +1,10 @@
-//! One direction of a connection: read here, write there, end when the reader's peer has said everything.
+//! One direction of a connection: read here, write there, until the peer that is read from has said everything.
 
 use std::{
     io,
-    net::Shutdown,
     task::{Context, Poll, ready},
 };
 
-use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
@@ -38,6 +36,7 @@ pub(super) struct Pump {
     /// Full reads one after the other.
     streak: u8,
     state: State,
+    broken: bool,
 }
 
 /// Where the bytes in between are.
@@ -58,7 +57,7 @@ enum State {
 
 impl Pump {
     pub(super) const fn new(mode: SpliceMode) -> Self {
-        Self { held: Held::Nothing, mode, size: Size::Small, streak: 0, state: State::Reading }
+        Self { held: Held::Nothing, mode, size: Size::Small, streak: 0, state: State::Reading, broken: false }
     }
 
     /// Whether news of the side that is read from reaches this direction.
@@ -66,7 +65,18 @@ impl Pump {
         self.state == State::Reading
     }
 
-    /// Ready once everything was read and written and the end was passed on.
+    /// Whether the side that is read from has ended its stream.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Tells that the other direction has found the side that is read from broken. A socket tells its error once: from now on its
+    /// end is not one that may be passed on.
+    pub(super) const fn reads_from_broken(&mut self) {
+        self.broken = true;
+    }
+
+    /// Ready once everything was read and written; passing on the end is left to the caller.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -96,8 +106,11 @@ impl Pump {
             };
             if read == 0 {
                 self.let_go(pools);
+                if self.broken {
+                    return Poll::Pending;
+                }
                 self.state = State::Ended;
-                return Poll::Ready(SockRef::from(to).shutdown(Shutdown::Write).map_err(|error| (Side::To, error)));
+                return Poll::Ready(Ok(()));
             }
             turn += read;
         }

@@ -129,6 +129,24 @@ fn in_the_middle_of_bulk() {
     }
 }
 
+#[test]
+fn last_words_before_a_reset_are_passed_on() {
+    for mode in MODES {
+        let (origin, address) = listen();
+        let edge = Edge::with(address, |app| app.splice = mode);
+        let (mut client, mut server) = edge.pair(&origin);
+        client.write_all(b"a request that nobody reads").unwrap();
+        server.peek(&mut [0]).unwrap();
+        server.write_all(b"go away").unwrap();
+        // Closed with unread bytes: the kernel sends a reset.
+        drop(server);
+        let mut words = [0; 7];
+        client.read_exact(&mut words).unwrap();
+        assert_eq!(&words, b"go away");
+        reads_reset(&mut client);
+    }
+}
+
 /// Writes until nothing is taken any more: every buffer between here and the far end is full.
 fn fill(stream: &TcpStream) {
     let mut writer: &TcpStream = stream;

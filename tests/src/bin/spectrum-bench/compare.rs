@@ -5,30 +5,36 @@ use crate::measure::{Better, Figure};
 use crate::rounds::{MeasureResults, Take};
 use crate::stats::{self, Ratio};
 
+/// Rounds below which an interval is no more than the spread of a handful.
+const ENOUGH: usize = 5;
+
 /// What a ratio and its interval say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Better,
-    /// The interval holds 1: these rounds cannot tell.
-    Equal,
+    /// The interval holds 1, or too few rounds made it: they cannot tell.
+    CannotTell,
     Worse,
 }
 
 impl Verdict {
     pub(crate) fn of(ratio: Ratio, better: Better) -> Self {
+        if ratio.pairs < ENOUGH {
+            return Self::CannotTell;
+        }
         let (above, below) = (ratio.low > 1.0, ratio.high < 1.0);
         match better {
             Better::More if above => Self::Better,
             Better::Less if below => Self::Better,
-            _ if above || below => Self::Worse,
-            _ => Self::Equal,
+            Better::More | Better::Less if above || below => Self::Worse,
+            _ => Self::CannotTell,
         }
     }
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Better => "better",
-            Self::Equal => "cannot tell",
+            Self::CannotTell => "cannot tell",
             Self::Worse => "WORSE",
         }
     }
@@ -57,7 +63,7 @@ pub(crate) fn best_haproxy(measure: &MeasureResults, figure: &Figure) -> Option<
         .filter_map(|name| Some((name, stats::median(&values(measure, name, figure.name))?)));
     let best = match figure.better {
         Better::More => medians.max_by(|a, b| a.1.total_cmp(&b.1)),
-        Better::Less => medians.min_by(|a, b| a.1.total_cmp(&b.1)),
+        Better::Less | Better::Neither => medians.min_by(|a, b| a.1.total_cmp(&b.1)),
     };
     best.map(|(name, _)| name)
 }
@@ -108,12 +114,18 @@ mod tests {
     }
 
     #[test]
+    fn a_few_rounds_are_no_verdict() {
+        let ratio = Ratio { value: 2.0, low: 2.0, high: 2.0, pairs: 4 };
+        assert_eq!(Verdict::of(ratio, Better::More), Verdict::CannotTell);
+    }
+
+    #[test]
     fn a_verdict_needs_an_interval_on_one_side_of_one() {
-        let ratio = |low, high| Ratio { value: 1.0, low, high };
+        let ratio = |low, high| Ratio { value: 1.0, low, high, pairs: 5 };
         assert_eq!(Verdict::of(ratio(1.1, 1.3), Better::More), Verdict::Better);
         assert_eq!(Verdict::of(ratio(1.1, 1.3), Better::Less), Verdict::Worse);
         assert_eq!(Verdict::of(ratio(0.7, 0.9), Better::Less), Verdict::Better);
         assert_eq!(Verdict::of(ratio(0.7, 0.9), Better::More), Verdict::Worse);
-        assert_eq!(Verdict::of(ratio(0.9, 1.1), Better::More), Verdict::Equal);
+        assert_eq!(Verdict::of(ratio(0.9, 1.1), Better::More), Verdict::CannotTell);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::compare::{self, Verdict};
 use crate::contestant::Contestant;
-use crate::measure::{Figure, MACHINE_CPU};
+use crate::measure::{Better, Figure, MACHINE_CPU};
 use crate::rounds::{MeasureResults, Results};
 use crate::stats::{self, Ratio};
 use crate::xdp::{self, Cost};
@@ -131,7 +131,7 @@ fn verdicts(results: &Results) -> String {
     ]);
     for measure in &results.measures {
         let figures = measure.takes.first().map(|take| take.sample.figures.as_slice()).unwrap_or_default();
-        for figure in figures {
+        for figure in figures.iter().filter(|figure| figure.better != Better::Neither) {
             for ours in results.contestants.iter().filter(|contestant| contestant.is_ours()) {
                 let mut row = vec![measure.title.clone(), figure.name.to_owned(), ours.name.to_owned()];
                 for peer in [compare::best_haproxy(measure, figure), Some(Contestant::NGINX)] {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::contestant::Contestant;
 use crate::load::pause;
@@ -75,6 +75,7 @@ pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[B
             Err(error) => results.fail(format!("{error:#}")),
         }
     }
+    ensure!(!results.contestants.is_empty(), "no contestant runs: {}", results.failures.join("; "));
     let contestants = results.contestants.clone();
     let mut failures = Vec::new();
     for round in 0..options.rounds {
@@ -96,7 +97,9 @@ pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[B
             }
         }
     }
-    failures.into_iter().for_each(|failure| results.fail(failure));
+    for failure in failures {
+        results.fail(failure);
+    }
     Ok(results)
 }
 

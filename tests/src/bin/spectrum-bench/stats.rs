@@ -30,6 +30,8 @@ pub(crate) struct Ratio {
     /// Bounds of the 95 % bootstrap interval.
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// Pairs that it rests on.
+    pub(crate) pairs: usize,
 }
 
 /// Ratio of the medians of pairs that were measured in the same round, with a percentile bootstrap over the rounds.
@@ -45,7 +47,7 @@ pub(crate) fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
             ratio_of_medians(&drawn)
         })
         .collect();
-    Some(Ratio { value, low: quantile(&ratios, 0.025)?, high: quantile(&ratios, 0.975)? })
+    Some(Ratio { value, low: quantile(&ratios, 0.025)?, high: quantile(&ratios, 0.975)?, pairs: pairs.len() })
 }
 
 fn ratio_of_medians(pairs: &[(f64, f64)]) -> Option<f64> {
@@ -54,7 +56,7 @@ fn ratio_of_medians(pairs: &[(f64, f64)]) -> Option<f64> {
     (theirs > 0.0).then(|| ours / theirs)
 }
 
-/// SplitMix64: the same numbers on every run, so that a report can be made again from its samples.
+/// `SplitMix64`: the same numbers on every run, so that a report can be made again from its samples.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 
-/// `/proc/stat` counts in USER_HZ, 100 on every architecture Linux runs Rust on.
+/// `/proc/stat` counts in `USER_HZ`, 100 on every architecture Linux runs Rust on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Counters at one moment, in seconds of processor time.
@@ -147,7 +147,7 @@ fn tree(root: u32) -> Result<Vec<Process>> {
     Ok(found)
 }
 
-/// proc_pid_stat(5); the name in brackets may hold anything, so fields count from its last bracket.
+/// `proc_pid_stat(5)`; the name in brackets may hold anything, so fields count from its last bracket.
 fn parse_stat(stat: &str) -> Option<Process> {
     let id = stat.split_whitespace().next()?.parse().ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

@@ -61,7 +61,7 @@ impl Measure for Bulk {
             Figure { name: "rate", unit: "Gbit/s", better: Better::More, value: gigabytes * 8.0 / spent.seconds },
             Figure { name: MACHINE_CPU, unit: "s/GB", better: Better::Less, value: spent.busy / gigabytes },
             Figure { name: "own CPU", unit: "s/GB", better: Better::Less, value: spent.contestant / gigabytes },
-            Figure { name: "resent", unit: "segments/GB", better: Better::Less, value: number(resent) / gigabytes },
+            Figure { name: "resent", unit: "segments/GB", better: Better::Neither, value: number(resent) / gigabytes },
         ];
         Ok(Sample::new(figures, &spent))
     }

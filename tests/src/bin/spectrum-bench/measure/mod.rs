@@ -63,6 +63,8 @@ pub(crate) struct Figure {
 pub(crate) enum Better {
     More,
     Less,
+    /// Shown because it explains the others; nobody wins by it.
+    Neither,
 }
 
 /// What one run of a measure found.

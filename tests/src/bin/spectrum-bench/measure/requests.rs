@@ -49,13 +49,18 @@ impl Measure for Requests {
             stage.generate(threads, |_, clock| requests::run(to, CONNECTIONS / threads, pace, clock))?;
         let times = Latencies::merge(results);
         let count = number(times.count() as u64);
-        let figures = vec![
-            Figure { name: "rate", unit: "/s", better: Better::More, value: count / spent.seconds },
+        let rate = Figure { name: "rate", unit: "/s", better: Better::More, value: count / spent.seconds };
+        let mut figures = vec![
             Figure { name: "p50", unit: "µs", better: Better::Less, value: times.microseconds(500) },
             Figure { name: "p99", unit: "µs", better: Better::Less, value: times.microseconds(990) },
             Figure { name: MACHINE_CPU, unit: "µs/req", better: Better::Less, value: spent.busy * 1e6 / count },
             Figure { name: "own CPU", unit: "µs/req", better: Better::Less, value: spent.contestant * 1e6 / count },
         ];
+        match self.load {
+            Load::Closed => figures.insert(0, rate),
+            // Given, not found: only whether it was held is worth a look.
+            Load::Rate(_) => figures.push(Figure { better: Better::Neither, ..rate }),
+        }
         Ok(Sample::new(figures, &spent))
     }
 }

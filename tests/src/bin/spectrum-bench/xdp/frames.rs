@@ -169,7 +169,7 @@ fn address_v4(random: &mut Random) -> Ipv4Addr {
     Ipv4Addr::from_bits(random.next() as u32)
 }
 
-/// Within 2000::/3, where the addresses of the Internet are.
+/// Within `2000::/3`, where the addresses of the Internet are.
 fn address_v6(random: &mut Random) -> Ipv6Addr {
     let bits = u128::from(random.next()) << 64 | u128::from(random.next());
     Ipv6Addr::from_bits(bits >> 3 | 1 << 125)
