@@ -1,6 +1,8 @@
 //! Who may reach an application: a blocked source is dropped before any socket sees it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
 
+use std::io::{ErrorKind, Read as _, Write as _};
+
 use spectrum_tests::{
     World, config,
     world::{CLIENT, CLIENT_V6, EDGE, EDGE_V6, SHUNNED, SHUNNED_V6, client::Knock, edge::Edge},
@@ -94,4 +96,23 @@ fn without_xdp_the_backstop_at_accept_still_refuses() {
     assert_eq!(answer, b"", "accepted by the kernel, refused by the program");
     assert_eq!(origin.accepted(), 0);
     assert_eq!(world.client().ask_from(CLIENT, edge.at(443), b"hi"), b"hi");
+}
+
+#[test]
+fn a_new_block_ends_open_connections_of_its_source_alone() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let open = || config().app("tcp/443").origin(origin.addr()).ip_firewall();
+    let mut edge = world.edge().run(open());
+    let mut connections = [SHUNNED, CLIENT].map(|source| world.client().connect_from(source, edge.at(443)).unwrap());
+    for connection in &mut connections {
+        connection.write_all(b"?").unwrap();
+        connection.read_exact(&mut [0]).unwrap();
+    }
+    edge.reload(open().block("192.0.2.66"));
+    let [mut shunned, mut other] = connections;
+    let error = shunned.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    other.write_all(b"!").unwrap();
+    other.read_exact(&mut [0]).unwrap();
 }

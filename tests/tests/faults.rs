@@ -12,7 +12,8 @@ use std::{
 use spectrum_tests::{
     World, config, wait,
     world::{
-        NOBODY, ORIGIN,
+        NOBODY, ORIGIN, SHUNNED,
+        client::Knock,
         config::Config,
         edge::{Daemon, at},
     },
@@ -140,6 +141,38 @@ fn no_privileges_at_all() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
     command.arg(copy).args(["run", "--config"]).arg(file);
     explains(&world.edge().namespace().output(command), &["CAP_BPF", "CAP_NET_ADMIN"]);
+}
+
+#[test]
+fn three_capabilities_are_all_that_it_needs() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let before = world.edge().traces();
+    let file = world.edge().write_config(config().app("tcp/443").origin(origin.addr()));
+    let mut edge = world.edge().start_command(|spectrum| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all,+bpf,+perfmon,+net_admin", "--inh-caps=-all", "--no-new-privs"]);
+        command.arg(spectrum).args(["run", "--config"]).arg(file);
+        command
+    });
+    edge.await_ready();
+    assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
+    assert!(edge.terminate().success());
+    before.assert_unchanged(world.edge());
+}
+
+#[test]
+fn an_interface_that_is_recreated_is_filtered_again() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let edge = world.edge().run(config().app("tcp/443").origin(origin.addr()).ip_firewall().block("192.0.2.66"));
+    assert_eq!(world.client().knock_from(SHUNNED, edge.at(443)), Knock::Silence);
+    world.replug();
+    wait::eventually("the new interface is filtered", || {
+        world.edge().stdout("ip", &["link", "show", "dev", "eth0"]).contains("xdp").then_some(())
+    });
+    assert_eq!(world.client().knock_from(SHUNNED, edge.at(443)), Knock::Silence);
+    assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
 }
 
 #[test]

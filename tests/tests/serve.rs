@@ -220,6 +220,18 @@ fn the_origin_sees_the_edge_and_the_client_sees_the_edge_address() {
 }
 
 #[test]
+fn origins_take_turns_and_one_that_refuses_is_passed_over() {
+    let world = World::new();
+    let _origin = world.origin().named(&[3001, 3002]);
+    let app = config().node("workers", "1").app("tcp/443").origin(at(ORIGIN, 3001));
+    let edge = world.edge().run(app.origin(at(ORIGIN, 9)).origin(at(ORIGIN, 3002)));
+    let mut answers: Vec<_> = (0..6).map(|_| world.client().ask(edge.at(443), b"")).collect();
+    answers.sort();
+    answers.dedup();
+    assert_eq!(answers, [b"3001\n", b"3002\n"], "both serve, and nobody meets the one that refuses");
+}
+
+#[test]
 fn dynamic_edge_addresses_come_out_of_the_pools() {
     let world = World::new();
     let origin = world.origin().echo();

@@ -63,39 +63,31 @@ impl World {
     pub fn new() -> Self {
         let edge = Namespace::first("edge");
         let (client, origin) = (edge.sibling("client"), edge.sibling("origin"));
+        front(&client, &edge);
         edge.ip(&[
-            // Indexes that differ from the other end's: else the kernel takes its time to notice that the link is up
-            // (`linkwatch_urgent_event`, net/core/link_watch.c).
-            &format!("link add eth0 index 10 type veth peer name eth0 netns {}", client.path()),
             &format!("link add eth1 index 11 type veth peer name eth0 netns {}", origin.path()),
-            "addr add 192.0.2.1/24 dev eth0",
-            "addr add 2001:db8:c::1/64 dev eth0 nodad",
             "addr add 203.0.113.1/24 dev eth1",
             "addr add 2001:db8:f::1/64 dev eth1 nodad",
             "link set lo up",
-            "link set eth0 up",
             "link set eth1 up",
         ]);
-        client.ip(&[
-            "addr add 192.0.2.2/24 dev eth0",
-            "addr add 192.0.2.66/24 dev eth0",
-            "addr add 2001:db8:c::2/64 dev eth0 nodad",
-            "addr add 2001:db8:c::66/64 dev eth0 nodad",
-            "link set lo up",
-            "link set eth0 up",
-            "route add 198.51.100.0/24 via 192.0.2.1",
-            "route add 2001:db8:51::/64 via 2001:db8:c::1",
-        ]);
+        client.ip(&["link set lo up"]);
         origin.ip(&[
             "addr add 203.0.113.2/24 dev eth0",
             "addr add 2001:db8:f::2/64 dev eth0 nodad",
             "link set lo up",
             "link set eth0 up",
         ]);
-        for (namespace, link) in [(&client, "eth0"), (&edge, "eth0"), (&edge, "eth1"), (&origin, "eth0")] {
+        for (namespace, link) in [(&edge, "eth1"), (&origin, "eth0")] {
             namespace.await_link(link);
         }
         Self { client: Client::new(client), edge: Edge::new(edge), origin: Origin::new(origin) }
+    }
+
+    /// Takes the link between client and edge away and makes it anew, as a driver or an administrator may.
+    pub fn replug(&self) {
+        self.edge.namespace().ip(&["link delete eth0"]);
+        front(self.client.namespace(), self.edge.namespace());
     }
 
     pub fn client(&self) -> &Client {
@@ -114,5 +106,29 @@ impl World {
 impl Default for World {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The link between client and edge.
+fn front(client: &Namespace, edge: &Namespace) {
+    edge.ip(&[
+        // An index that differs from the other end's: else the kernel takes its time to notice that the link is up
+        // (`linkwatch_urgent_event`, net/core/link_watch.c).
+        &format!("link add eth0 index 10 type veth peer name eth0 netns {}", client.path()),
+        "addr add 192.0.2.1/24 dev eth0",
+        "addr add 2001:db8:c::1/64 dev eth0 nodad",
+        "link set eth0 up",
+    ]);
+    client.ip(&[
+        "addr add 192.0.2.2/24 dev eth0",
+        "addr add 192.0.2.66/24 dev eth0",
+        "addr add 2001:db8:c::2/64 dev eth0 nodad",
+        "addr add 2001:db8:c::66/64 dev eth0 nodad",
+        "link set eth0 up",
+        "route add 198.51.100.0/24 via 192.0.2.1",
+        "route add 2001:db8:51::/64 via 2001:db8:c::1",
+    ]);
+    for namespace in [client, edge] {
+        namespace.await_link("eth0");
     }
 }

@@ -142,6 +142,12 @@ impl Namespace {
         assert!(output.status.success(), "ip in {}: {}\n{}\n{stderr}", self.role, output.status, lines.join("\n"));
     }
 
+    /// Puts an empty directory in the place of the host's, for everything that runs here.
+    pub fn hide(&self, directory: &'static str) {
+        let mounted = self.run(move || empty(directory));
+        mounted.unwrap_or_else(|error| panic!("hide {directory} in {}: {error}", self.role));
+    }
+
     /// Waits until the kernel has taken notice that a link's other end is up: it does so a moment later
     /// (`net/core/link_watch.c`).
     pub fn await_link(&self, name: &'static str) {
@@ -178,19 +184,23 @@ fn isolate(directory: Option<&str>) -> anyhow::Result<()> {
         .or_else(|error| if error == nix::Error::EINVAL { Ok(()) } else { Err(error) })?;
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), Some("mode=0700"))?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+    empty("/run")?;
     // Where `spectrum` keeps its state.
-    mount(Some("tmpfs"), "/var/lib", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+    empty("/var/lib")?;
     for directory in ["/run/netns", "/run/sshd", "/run/lock"] {
         fs::create_dir(directory)?;
     }
     if let Some(directory) = directory {
-        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+        empty(directory)?;
     }
     for (sysctl, value) in [("net/ipv6/conf/all/disable_ipv6", "0"), ("net/ipv6/conf/default/accept_dad", "0")] {
         write_sysctl(sysctl, value)?;
     }
     Ok(())
+}
+
+fn empty(directory: &str) -> nix::Result<()> {
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
 }
 
 fn write_sysctl(name: &str, value: &str) -> io::Result<()> {
