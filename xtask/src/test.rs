@@ -29,9 +29,10 @@ use crate::{
 };
 
 /// Debian packages of the programs that tests and benchmarks run: clients, origins, other proxies, and instruments.
-pub(crate) const TOOLS: [&str; 16] = [
+pub(crate) const TOOLS: [&str; 17] = [
     "iproute2",
     "bpftool",
+    "iptables",
     "nftables",
     "haproxy",
     "nginx-light",
