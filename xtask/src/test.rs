@@ -29,10 +29,12 @@ use crate::{
 };
 
 /// Debian packages of the programs that tests and benchmarks run: clients, origins, other proxies, and instruments.
-pub(crate) const TOOLS: [&str; 17] = [
+pub(crate) const TOOLS: [&str; 19] = [
     "iproute2",
     "bpftool",
     "iptables",
+    "conntrack",
+    "libcap2-bin",
     "nftables",
     "haproxy",
     "nginx-light",
