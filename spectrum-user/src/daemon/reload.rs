@@ -75,8 +75,12 @@ impl Running {
         self.node = config.node;
         self.telemetry.metrics.prune();
         let applications = desired.applications.len();
-        self.view.applied(Arc::new(desired), report.revision);
-        Ok(format!("revision {}, {} writes to the kernel, {applications} applications", report.revision, report.writes))
+        let changes = format!(
+            "revision {}, {} writes to the kernel, {applications} applications",
+            report.revision, report.writes
+        );
+        self.view.applied(Arc::new(desired), report);
+        Ok(changes)
     }
 }
 

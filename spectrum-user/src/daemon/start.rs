@@ -135,13 +135,13 @@ impl Starting {
         let interfaces = InterfaceWatch::open().context("watch the network interfaces")?;
         let view = Arc::new(View::new(
             &node,
-            self.kernel.pins().clone(),
+            self.kernel.pins(),
             metrics,
             telemetry.events.clone(),
             listening,
             self.kernel.attached(),
         )?);
-        view.applied(Arc::new(desired), report.revision);
+        view.applied(Arc::new(desired), report);
         let servers = Servers::start(&node, &view).await?;
         if let Some(socket) = servers.socket() {
             self.kernel.announce(socket)?;

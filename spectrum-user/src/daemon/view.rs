@@ -14,7 +14,8 @@ use crate::{
     dataplane::{
         attach::AttachedXdp,
         events::Sample,
-        maps::{ConfigMaps, CounterMaps, MapSource},
+        instance::Report,
+        maps::{CounterMaps, MapSource},
         numbers::Names,
         pins::Pins,
         status::{self, ReasonCount},
@@ -27,7 +28,6 @@ use crate::{
 pub struct View {
     instance: Instance,
     listening: SocketAddr,
-    pins: Pins,
     metrics: Metrics,
     events: EventLog,
     counters: Mutex<CounterMaps>,
@@ -96,17 +96,16 @@ const SAMPLE_BACKLOG: usize = 256;
 impl View {
     pub(super) fn new(
         node: &Node,
-        pins: Pins,
+        pins: &Pins,
         metrics: Metrics,
         events: EventLog,
         listening: SocketAddr,
         attached: &[AttachedXdp],
     ) -> anyhow::Result<Self> {
-        let counters = CounterMaps::open(MapSource::Pins(&pins))?;
+        let counters = CounterMaps::open(MapSource::Pins(pins))?;
         let view = Self {
             instance: node.instance.clone(),
             listening,
-            pins,
             metrics,
             events,
             counters: Mutex::new(counters),
@@ -121,15 +120,12 @@ impl View {
         self.change(|progress| progress.ready = ready);
     }
 
-    pub(super) fn applied(&self, desired: Arc<DesiredState>, revision: u64) {
-        let names = ConfigMaps::open(MapSource::Pins(&self.pins)).ok().and_then(|maps| maps.names().ok());
+    pub(super) fn applied(&self, desired: Arc<DesiredState>, report: Report) {
         self.change(|progress| {
             progress.desired = desired;
-            progress.revision = revision;
-            if let Some((apps, rules)) = names {
-                progress.apps = apps;
-                progress.rules = rules;
-            }
+            progress.revision = report.revision;
+            progress.apps = report.apps;
+            progress.rules = report.rules;
         });
     }
 

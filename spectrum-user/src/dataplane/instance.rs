@@ -21,6 +21,7 @@ use super::{
     lock::{Lock, LockError},
     maps::{ConfigMaps, EXPECTED, MapSource, OpenMapError},
     netlink::{Netlink, NetlinkError},
+    numbers::Names,
     pins::{self, Pins},
 };
 use crate::model::{DesiredState, Instance, XdpMode};
@@ -74,6 +75,9 @@ pub struct Report {
     pub revision: u64,
     /// Writes to the maps.
     pub writes: usize,
+    /// Which applications and rules the maps' numbers stand for.
+    pub apps: Names,
+    pub rules: Names,
     /// Pools that somebody else's route makes local: it was left alone.
     pub foreign_routes: Vec<ipnet::IpNet>,
 }
@@ -131,7 +135,7 @@ impl KernelInstance {
         let revision = self.maps.meta().map_err(InstanceError::Read)?.revision + 1;
         let meta = Meta { layout: layout::VERSION, owner: self.owner as u32, revision };
         self.maps.set_meta(meta).map_err(InstanceError::Meta)?;
-        Ok(Report { revision, writes, foreign_routes })
+        Ok(Report { revision, writes, apps: want.apps, rules: want.rules, foreign_routes })
     }
 
     /// Attaches the programs, or puts them in the place of the ones that pinned links hold.
@@ -180,17 +184,9 @@ impl KernelInstance {
         &self.pins
     }
 
-    pub fn maps(&self) -> &ConfigMaps {
-        &self.maps
-    }
-
     /// Whether pins of an earlier process were taken over.
     pub fn adopted(&self) -> bool {
         self.adopted
-    }
-
-    pub fn owner(&self) -> Owner {
-        self.owner
     }
 
     /// What the programs log; silence where the level is 0.
