@@ -142,6 +142,21 @@ fn closed_ports_of_a_pool_are_silent_or_reset_as_configured() {
     }
 }
 
+/// What a silent peer costs is bounded by timers of the kernel, 60 seconds away here.
+#[test]
+fn the_kernel_watches_both_legs_of_an_idle_connection() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+    let mut client = world.client().connect(edge.at(443)).unwrap();
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    wait::eventually("keepalive on both legs", || {
+        let sockets = world.edge().stdout("ss", &["-Htno", "state", "established"]);
+        sockets.lines().filter(|line| line.contains("timer:(keepalive,")).count().eq(&2).then_some(())
+    });
+}
+
 #[test]
 fn half_close_is_carried_through_in_each_direction() {
     let world = World::new();

@@ -3,12 +3,14 @@
 use std::{
     fs::File,
     io,
-    net::SocketAddr,
-    task::{Context, Poll},
+    net::{SocketAddr, TcpStream},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
+use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
 
 use super::{Admission, Permit};
 
@@ -20,7 +22,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Accepts from one listening socket.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: TcpListener,
+    /// Not tokio's listener: that one registers what it accepts with the runtime of this thread, and another thread may
+    /// be the one to serve it.
+    listener: AsyncFd<TcpListener>,
     admission: Admission,
     /// Given up for a moment when descriptors run out, so that `accept` has one to work with.
     reserve: Option<File>,
@@ -30,9 +34,18 @@ pub struct Acceptor {
 /// What came out of the accept queue.
 #[derive(Debug)]
 pub enum Accepted {
-    Connection(TcpStream, SocketAddr, Permit),
+    Connection(Arrival),
     /// Reset at once, and why.
     Shed(Shed),
+}
+
+/// An accepted connection that no runtime knows yet: any worker may serve it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Non-blocking.
+    pub stream: TcpStream,
+    pub client: SocketAddr,
+    pub permit: Permit,
 }
 
 /// Why a client was turned away.
@@ -47,7 +60,10 @@ pub enum Shed {
 impl Acceptor {
     /// Must be called on the runtime that will accept.
     pub fn new(listener: std::net::TcpListener, admission: Admission) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::from_std(listener)?, admission, reserve: reserve(), batch: 0 })
+        listener.set_nonblocking(true)?;
+        // SAFETY: a listener owns its descriptor until it is dropped, and is not changed in there.
+        let listener = unsafe { AsyncFd::register(TcpListener::from_std(listener)) }?;
+        Ok(Self { listener, admission, reserve: reserve(), batch: 0 })
     }
 
     /// The next connection, or the next one that had to be turned away. Cancel safe.
@@ -67,20 +83,18 @@ impl Acceptor {
     /// Stops listening, and yields what the kernel has accepted until now: it would be reset otherwise.
     ///
     /// The kernel is asked itself here: what tokio knows of the queue is as old as its last look at epoll.
-    pub fn into_queued(self) -> io::Result<impl Iterator<Item = Accepted>> {
+    pub fn into_queued(self) -> impl Iterator<Item = Accepted> {
         let Self { listener, admission, .. } = self;
-        let listener = listener.into_std()?;
-        Ok(std::iter::from_fn(move || {
+        let listener = listener.into_inner();
+        std::iter::from_fn(move || {
             let (stream, client) = listener.accept().ok()?;
-            stream.set_nonblocking(true).ok()?;
-            let stream = TcpStream::from_std(stream).ok()?;
-            Some(admit(&admission, stream, client))
-        }))
+            Some(admit(&admission, stream.into(), client))
+        })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, NoDescriptor>> {
         loop {
-            let Poll::Ready(accepted) = self.listener.poll_accept(cx) else {
+            let Poll::Ready(accepted) = self.poll_accept(cx) else {
                 self.batch = 0;
                 return Poll::Pending;
             };
@@ -104,6 +118,16 @@ impl Acceptor {
         }
     }
 
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        loop {
+            let mut ready = ready!(self.listener.poll_read_ready(cx))?;
+            // An error in the outer result: the queue is empty, and the readiness is forgotten.
+            if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
+                return Poll::Ready(accepted.map(|(stream, client)| (stream.into(), client)));
+            }
+        }
+    }
+
     /// Makes room for one descriptor and turns away whoever is next.
     ///
     /// The kernel takes a descriptor before it looks at the queue, so an empty queue ends here too.
@@ -114,7 +138,7 @@ impl Acceptor {
         if self.reserve.take().is_none() {
             return Poll::Ready(Err(NoDescriptor));
         }
-        let shed = match self.listener.poll_accept(cx) {
+        let shed = match self.poll_accept(cx) {
             Poll::Ready(Ok((stream, _))) => {
                 reset(stream);
                 Poll::Ready(Ok(Accepted::Shed(Shed::Exhausted)))
@@ -133,7 +157,7 @@ fn admit(admission: &Admission, stream: TcpStream, client: SocketAddr) -> Accept
         reset(stream);
         return Accepted::Shed(Shed::Full);
     };
-    Accepted::Connection(stream, client, permit)
+    Accepted::Connection(Arrival { stream, client, permit })
 }
 
 /// There was no descriptor to turn a client away with.
@@ -146,7 +170,7 @@ fn reserve() -> Option<File> {
 /// Closes with a reset: the client knows at once, and no `TIME_WAIT` is left here.
 #[expect(clippy::needless_pass_by_value, reason = "it is closed here")]
 fn reset(stream: TcpStream) {
-    if let Err(error) = stream.set_zero_linger() {
+    if let Err(error) = SockRef::from(&stream).set_linger(Some(Duration::ZERO)) {
         log::debug!("a client gets FIN instead of a reset: {error}");
     }
 }

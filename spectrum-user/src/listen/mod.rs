@@ -7,8 +7,10 @@ mod accept;
 mod budget;
 mod listeners;
 mod sockets;
+mod spread;
 
-pub use accept::{Accepted, Acceptor, Shed};
+pub use accept::{Accepted, Acceptor, Arrival, Shed};
 pub use budget::{Admission, Budget, Permit};
 pub use listeners::{BindError, Listeners};
-pub(crate) use sockets::origin_socket;
+pub(crate) use sockets::{guard, origin_socket};
+pub use spread::{Inbox, Seat, Seated, Spread};

@@ -2,16 +2,17 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use slab::Slab;
-use tokio::sync::Notify;
+use socket2::SockRef;
+use tokio::{net::TcpStream, sync::Notify};
 
 use super::{App, ClientAddr, outcome::Failure};
-use crate::listen::Permit;
+use crate::listen::{Permit, Seat, guard};
 
 /// One open connection, as its worker sees it.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ impl Connection {
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: RefCell<Slab<Rc<Connection>>>,
+    /// Legs to origins that are not guarded against silence yet.
+    unguarded: RefCell<Vec<Weak<TcpStream>>>,
     last_ended: Notify,
 }
 
@@ -64,10 +67,11 @@ pub(super) struct Place {
     connection: Rc<Connection>,
     key: usize,
     _permit: Permit,
+    _seat: Seat,
 }
 
 impl Connections {
-    pub(super) fn open(self: &Rc<Self>, client: ClientAddr, permit: Permit, now: u32) -> Place {
+    pub(super) fn open(self: &Rc<Self>, client: ClientAddr, permit: Permit, seat: Seat, now: u32) -> Place {
         let connection = Rc::new(Connection {
             client,
             app: RefCell::default(),
@@ -76,7 +80,21 @@ impl Connections {
             waker: RefCell::default(),
         });
         let key = self.open.borrow_mut().insert(Rc::clone(&connection));
-        Place { connections: Rc::clone(self), connection, key, _permit: permit }
+        Place { connections: Rc::clone(self), connection, key, _permit: permit, _seat: seat }
+    }
+
+    /// Has this leg guarded if it is still there when `guard_those_that_last` is called next.
+    pub(super) fn guard_later(&self, origin: &Rc<TcpStream>) {
+        self.unguarded.borrow_mut().push(Rc::downgrade(origin));
+    }
+
+    /// Most connections of a busy node are over before this: they never pay for it.
+    pub(super) fn guard_those_that_last(&self) {
+        for origin in self.unguarded.take().iter().filter_map(Weak::upgrade) {
+            if let Err(error) = guard(&SockRef::from(&*origin)) {
+                log::warn!("an origin that falls silent will not be noticed: {error}");
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -58,6 +58,8 @@ async fn run(
     let app = std::sync::Arc::clone(app);
     drop(table);
     let (origin, origin_address) = reach(&app, edge, client, connection).await?;
+    let origin = Rc::new(origin);
+    worker.connections.guard_later(&origin);
     record.connected(origin_address);
     let ended = relay::run(worker, connection, &app, client, &origin, record).await;
     record.measure(client, &origin);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::{
+    net::TcpStream,
     sync::watch,
     task,
     time::{MissedTickBehavior, interval},
@@ -22,7 +23,7 @@ use super::{
     workers::{Phase, Telemetry},
 };
 use crate::{
-    listen::{Accepted, Acceptor, Admission, Shed},
+    listen::{Accepted, Acceptor, Admission, Inbox, Seated, Shed, Spread},
     telemetry::{Matched, NodeShard},
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Worker {
     pub(super) pools: Pools,
     /// Ticks since the start.
     pub(super) clock: Cell<u32>,
+    spread: Spread,
     published: RefCell<watch::Receiver<Arc<AppTable>>>,
     table: RefCell<Arc<AppTable>>,
 }
@@ -48,6 +50,7 @@ impl Worker {
         mut published: watch::Receiver<Arc<AppTable>>,
         telemetry: Telemetry,
         pipes: Admission,
+        spread: Spread,
     ) -> Self {
         let table = Arc::clone(&published.borrow_and_update());
         Self {
@@ -56,6 +59,7 @@ impl Worker {
             connections: Rc::default(),
             pools: Pools::new(pipes),
             clock: Cell::new(0),
+            spread,
             published: RefCell::new(published),
             table: RefCell::new(table),
         }
@@ -76,7 +80,12 @@ impl Worker {
 
     /// Accepts and serves until told to drain, then until nothing is open; what is open in the last phase is reset.
     /// Says how many were.
-    pub(super) async fn work(self: Rc<Self>, mut acceptor: Acceptor, mut phase: watch::Receiver<Phase>) -> usize {
+    pub(super) async fn work(
+        self: Rc<Self>,
+        mut acceptor: Acceptor,
+        mut inbox: Inbox,
+        mut phase: watch::Receiver<Phase>,
+    ) -> usize {
         let mut rules = self.published.borrow().clone();
         let housekeeping = task::spawn_local({
             let worker = Rc::clone(&self);
@@ -86,13 +95,16 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+                Some(seated) = inbox.recv() => self.open(seated),
                 accepted = acceptor.accept() => self.take(accepted),
             }
         }
         // The kernel has completed these handshakes: closing the listener now would reset them.
-        match acceptor.into_queued() {
-            Ok(queued) => queued.for_each(|accepted| self.take(accepted)),
-            Err(error) => log::warn!("connections that were not accepted yet are lost: {error}"),
+        acceptor.into_queued().for_each(|accepted| self.take(accepted));
+        // From here on other workers keep what they would give to this one.
+        inbox.close();
+        while let Ok(seated) = inbox.try_recv() {
+            self.open(seated);
         }
         tokio::select! {
             () = self.connections.all_ended() => {}
@@ -106,24 +118,38 @@ impl Worker {
 
     fn take(self: &Rc<Self>, accepted: Accepted) {
         match accepted {
-            Accepted::Connection(stream, client, permit) => {
-                let client = ClientAddr::new(client);
-                // Open from now on, and not from when its task runs first: a drain in between must see it.
-                let place = self.connections.open(client, permit, self.clock.get());
-                task::spawn_local(serve(Rc::clone(self), stream, client, place));
-            }
-            Accepted::Shed(shed) => {
-                if let Some(shard) = self.shard() {
-                    match shed {
-                        Shed::Full => shard.shed_full.add(1),
-                        Shed::Exhausted => shard.shed_exhausted.add(1),
-                    }
+            Accepted::Connection(arrival) => {
+                if let Some(seated) = self.spread.seat(self.index, arrival) {
+                    self.open(seated);
                 }
+            }
+            Accepted::Shed(shed) => self.count_shed(shed),
+        }
+    }
+
+    fn count_shed(&self, shed: Shed) {
+        if let Some(shard) = self.shard() {
+            match shed {
+                Shed::Full => shard.shed_full.add(1),
+                Shed::Exhausted => shard.shed_exhausted.add(1),
             }
         }
     }
 
-    /// Moves the clock, ends idle connections, and ends those that a new table blocks.
+    fn open(self: &Rc<Self>, Seated { arrival, seat }: Seated) {
+        let client = ClientAddr::new(arrival.client);
+        // Open from now on, and not from when its task runs first: a drain in between must see it.
+        let place = self.connections.open(client, arrival.permit, seat, self.clock.get());
+        match TcpStream::from_std(arrival.stream) {
+            Ok(stream) => drop(task::spawn_local(serve(Rc::clone(self), stream, client, place))),
+            Err(error) => {
+                log::warn!("a client is turned away, epoll does not take its connection: {error}");
+                self.count_shed(Shed::Exhausted);
+            }
+        }
+    }
+
+    /// Moves the clock, guards new connections, ends idle connections, and ends those that a new table blocks.
     async fn keep_house(&self, published: &mut watch::Receiver<Arc<AppTable>>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,6 +157,7 @@ impl Worker {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.clock.set(self.clock.get().wrapping_add(1));
+                    self.connections.guard_those_that_last();
                     self.end_idle();
                 }
                 changed = published.changed() => {

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{AppTable, worker::Worker};
 use crate::{
-    listen::{Acceptor, Admission, Budget},
+    listen::{Acceptor, Admission, Budget, Inbox, Spread},
     telemetry::{EventLog, Metrics},
 };
 
@@ -100,10 +100,13 @@ impl Workers {
         let admission = Admission::new(budget.connections);
         let pipes = Admission::new(budget.pipes);
         let running = listeners.len();
-        for (index, listener) in listeners.into_iter().enumerate() {
+        let (spread, inboxes) = Spread::over(running);
+        for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
             let thread = Thread {
                 index,
                 listener,
+                inbox,
+                spread: spread.clone(),
                 admission: admission.clone(),
                 pipes: pipes.clone(),
                 table: table.clone(),
@@ -187,6 +190,8 @@ impl Workers {
 struct Thread {
     index: usize,
     listener: TcpListener,
+    inbox: Inbox,
+    spread: Spread,
     admission: Admission,
     pipes: Admission,
     table: watch::Receiver<Arc<AppTable>>,
@@ -213,10 +218,10 @@ impl Thread {
                 }
             };
             let _ = started.send(Ok(()));
-            let worker = Rc::new(Worker::new(self.index, self.table, self.telemetry, self.pipes));
+            let worker = Rc::new(Worker::new(self.index, self.table, self.telemetry, self.pipes, self.spread));
             // A task of its own: to wake the future of `block_on` tokio writes to an eventfd, which would be a system
             // call for each accepted connection.
-            task::spawn_local(worker.work(acceptor, self.phases)).await
+            task::spawn_local(worker.work(acceptor, self.inbox, self.phases)).await
         });
         match cut {
             Ok(cut) => report.ended.cut = Some(cut),

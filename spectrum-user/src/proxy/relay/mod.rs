@@ -1,7 +1,7 @@
 //! Moves the bytes of one connection, each direction on its own, until both have ended or one side breaks.
 //!
 //! What guards each wait (invariant I14): a peer that vanished is found by keepalive (nothing in flight) or
-//! `TCP_USER_TIMEOUT` (bytes in flight, zero window included), both set where sockets are opened; a peer that is alive
+//! `TCP_USER_TIMEOUT` (bytes in flight, zero window included), both set by `listen::guard`; a peer that is alive
 //! and says nothing may do so for as long as the application's `idle_timeout` allows, which the worker watches.
 //! Memory per connection is bounded: a direction holds at most one buffer or one pipe, and only while there are bytes
 //! in it or to be read.

@@ -39,6 +39,31 @@ fn a_full_house_turns_clients_away_until_somebody_leaves() {
     server.read_exact(&mut [0]).unwrap();
 }
 
+#[test]
+fn no_worker_has_many_more_connections_than_another() {
+    let (origin, address) = listen();
+    let edge = Edge::before(address);
+    let mut pairs: Vec<_> = (0..200).map(|_| edge.pair(&origin)).collect();
+    let open = || {
+        let active = |worker| edge.metrics().worker(worker).map_or(0, |s| s.opened.value() - s.closed.value());
+        (active(0), active(1))
+    };
+    // By hash alone one would be ahead by 14 on average, and by fewer than 8 in less than half of all cases.
+    let even = |(first, second): (u64, u64)| first.abs_diff(second) <= 8;
+    assert!(even(open()), "{:?}", open());
+    // What was given away works like any other.
+    for (client, server) in &mut pairs {
+        client.write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+    }
+    for _ in 0..5 {
+        pairs.drain(..20);
+        eventually(|| (edge.metrics().active() == 180).then_some(()));
+        pairs.extend((0..20).map(|_| edge.pair(&origin)));
+        assert!(even(open()), "{:?}", open());
+    }
+}
+
 /// In a process of its own, because the limit is the process's.
 #[test]
 fn no_descriptors_left_turns_clients_away_without_spinning() {
