@@ -101,6 +101,28 @@ fn a_file_that_does_not_check_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_filter_that_cannot_be_attached_leaves_everything_as_it_was() {
+    let world = World::new();
+    let echo = world.origin().echo();
+    let good = config().app("tcp/443").origin(echo.addr()).ip_firewall();
+    let mut edge = world.edge().run(&good);
+    let filtered = || world.edge().stdout("bpftool", &["net", "show"]);
+    let before = filtered();
+    let other = || config().app("tcp/444").origin(echo.addr()).ip_firewall().block("192.0.2.0/24");
+    for bad in [
+        other().node("interfaces", "[\"eth0\", \"eth7\"]"),
+        // The first of them takes the filter before the second refuses it.
+        other().node("interfaces", "[\"eth1\", \"lo\"]").node("xdp_mode", "\"native\""),
+    ] {
+        edge.reload(bad);
+        assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
+        assert_eq!(world.client().knock(edge.at(444)), Knock::Silence);
+        assert_eq!(filtered(), before);
+    }
+    assert!(edge.process().printed().contains("eth7"), "it says what is wrong");
+}
+
+#[test]
 fn rules_apply_to_the_next_connection() {
     let world = World::new();
     let echo = world.origin().echo();

@@ -8,7 +8,11 @@ use super::{
     Running, notify,
     start::{desired, report_foreign},
 };
-use crate::{model::Node, proxy::AppTable};
+use crate::{
+    dataplane::instance::{InstanceError, Report},
+    model::{DesiredState, Node},
+    proxy::AppTable,
+};
 
 impl Running {
     /// Applies the edited file. What cannot be applied leaves everything as it was, and says so.
@@ -55,20 +59,20 @@ impl Running {
         let table = AppTable::new(&desired, Some(&previous), &self.telemetry.metrics);
         // The table first: what the kernel steers from now on must be known here.
         self.table.send_replace(Arc::new(table));
-        let report = match self.kernel.reconcile(&desired, &self.netlink).await {
+        let reattach = (&config.node.interfaces, config.node.xdp_mode) != (&self.node.interfaces, self.node.xdp_mode);
+        let report = match self.bring_about(&desired, &config.node, reattach).await {
             Ok(report) => report,
             Err(error) => {
                 self.table.send_replace(previous);
-                let before = self.view.desired();
-                if let Err(again) = self.kernel.reconcile(&before, &self.netlink).await {
+                let (before, node) = (self.view.desired(), self.node.clone());
+                if let Err(again) = self.bring_about(&before, &node, reattach).await {
                     log::error!("the state before could not be restored: {:#}", anyhow::Error::new(again));
                 }
                 return Err(error.into());
             }
         };
         report_foreign(&report);
-        if (&config.node.interfaces, config.node.xdp_mode) != (&self.node.interfaces, self.node.xdp_mode) {
-            self.kernel.attach(&config.node.interfaces, config.node.xdp_mode, &self.netlink).await?;
+        if reattach {
             self.view.attached(self.kernel.attached());
         }
         self.drain = config.node.drain;
@@ -81,6 +85,20 @@ impl Running {
         );
         self.view.applied(Arc::new(desired), report);
         Ok(changes)
+    }
+
+    /// Maps and routes first, then the filter onto other interfaces where they changed.
+    async fn bring_about(
+        &mut self,
+        desired: &DesiredState,
+        node: &Node,
+        reattach: bool,
+    ) -> Result<Report, InstanceError> {
+        let report = self.kernel.reconcile(desired, &self.netlink).await?;
+        if reattach {
+            self.kernel.attach(&node.interfaces, node.xdp_mode, &self.netlink).await?;
+        }
+        Ok(report)
     }
 }
 
