@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod attach;
+mod batch;
 pub mod bpffs;
 pub mod diagnostics;
 pub mod diff;

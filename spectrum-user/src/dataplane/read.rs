@@ -1,6 +1,11 @@
 //! What the kernel holds: dumps of the configuration maps, and sums of the counters.
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuValues, lpm_trie::LpmTrie};
+use std::collections::BTreeMap;
+
+use aya::maps::{
+    Array, IterableMap as _, Map, MapData, MapError, PerCpuValues,
+    lpm_trie::{Key, LpmTrie},
+};
 use spectrum_common::{
     Reason,
     layout::{Count, Meta, ObjectId, app_counter},
@@ -8,6 +13,7 @@ use spectrum_common::{
 };
 
 use super::{
+    batch,
     image::{MapImage, Prefix},
     maps::{ConfigMaps, CounterMaps},
     numbers::Names,
@@ -58,22 +64,27 @@ fn sum(per_cpu: &PerCpuValues<Count>) -> Count {
     })
 }
 
-fn trie<K: aya::Pod + Ord, V: aya::Pod>(
+fn trie<K: aya::Pod + bytemuck::Pod + Ord, V: aya::Pod + bytemuck::Pod>(
     trie: &LpmTrie<MapData, K, V>,
-) -> Result<std::collections::BTreeMap<Prefix<K>, V>, MapError> {
-    trie.iter()
-        .map(|entry| entry.map(|(key, value)| (Prefix { bits: key.prefix_len(), key: key.data() }, value)))
-        .collect()
+) -> Result<BTreeMap<Prefix<K>, V>, MapError> {
+    let mut entries = BTreeMap::new();
+    // A key of the kernel's is its length in bits, and the bytes (`struct bpf_lpm_trie_key_u8`).
+    batch::each(trie.map(), size_of::<Key<K>>(), |key, value| {
+        if let Some((bits, key)) = key.split_first_chunk() {
+            let key = bytemuck::pod_read_unaligned(key);
+            entries.insert(Prefix { bits: u32::from_ne_bytes(*bits), key }, value);
+        }
+    })?;
+    Ok(entries)
 }
 
 /// The numbers in use. Arrays have no holes: a free number is all zero.
 fn naming(array: &Array<MapData, ObjectId>) -> Result<Names, MapError> {
     let mut names = Names::new();
-    for (number, id) in array.iter().enumerate() {
-        let id = id?;
+    batch::each(array.map(), size_of::<u32>(), |number, id| {
         if id != ObjectId::default() {
-            names.insert(u32::try_from(number).unwrap_or(u32::MAX), id);
+            names.insert(bytemuck::pod_read_unaligned(number), id);
         }
-    }
+    })?;
     Ok(names)
 }

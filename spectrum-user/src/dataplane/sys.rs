@@ -1,5 +1,5 @@
-//! The few `bpf(2)` commands that aya does not offer: a pinned link's descriptor, what the link hangs on, and a new
-//! program for a steering link.
+//! The few `bpf(2)` commands that aya does not offer: a pinned link's descriptor, what the link hangs on, a new program
+//! for a steering link, and many entries of a map at once.
 
 use std::{
     ffi::CString,
@@ -15,6 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
@@ -123,6 +124,51 @@ pub fn detach_link(link: impl AsFd) -> io::Result<()> {
         link: u32,
     }
     bpf(BPF_LINK_DETACH, &mut Attr { link: raw(link.as_fd()) }).map(drop)
+}
+
+/// Room for entries of a map.
+pub struct Batch<'a> {
+    /// Whether `position` is where an earlier call stopped; else the map is read from its beginning.
+    pub begun: bool,
+    /// One key long.
+    pub position: &'a mut [u8],
+    /// As many keys as the call is to read.
+    pub keys: &'a mut [u8],
+    /// As many values.
+    pub values: &'a mut [u8],
+}
+
+/// Reads up to `entries` entries. Says how many it has read, and whether there may be more.
+pub fn lookup_batch(map: BorrowedFd<'_>, batch: &mut Batch<'_>, entries: usize) -> io::Result<(usize, bool)> {
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    #[repr(C)]
+    struct Attr {
+        from: u64,
+        to: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map: u32,
+        element_flags: u64,
+        flags: u64,
+    }
+    let position = batch.position.as_mut_ptr().expose_provenance() as u64;
+    let mut attr = Attr {
+        from: if batch.begun { position } else { 0 },
+        to: position,
+        keys: batch.keys.as_mut_ptr().expose_provenance() as u64,
+        values: batch.values.as_mut_ptr().expose_provenance() as u64,
+        count: u32::try_from(entries).map_err(io::Error::other)?,
+        map: raw(map),
+        element_flags: 0,
+        flags: 0,
+    };
+    let more = match bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) {
+        Ok(_) => true,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
+        Err(error) => return Err(error),
+    };
+    Ok((attr.count as usize, more))
 }
 
 fn raw(fd: BorrowedFd<'_>) -> u32 {
