@@ -5,12 +5,16 @@ use std::{
     collections::HashSet,
     fmt::Write as _,
     io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, Shutdown},
+    net::{IpAddr, Shutdown, TcpListener, TcpStream},
 };
 
 use spectrum_tests::{
     World, config, wait,
-    world::{EDGE, EDGE_OTHER, EDGE_V6, HOST, HOST_V6, ORIGIN, client::Knock, edge::at},
+    world::{
+        EDGE, EDGE_OTHER, EDGE_V6, HOST, HOST_V6, ORIGIN,
+        client::Knock,
+        edge::{Daemon, at},
+    },
 };
 
 /// Ports that differ from run to run, printed so that a failure can be repeated.
@@ -157,15 +161,20 @@ fn the_kernel_watches_both_legs_of_an_idle_connection() {
     });
 }
 
+/// Both ends of a connection through the edge.
+fn pair(world: &World, edge: &Daemon<'_>, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = world.client().connect(edge.at(443)).unwrap();
+    let (origin, _) = listener.accept().unwrap();
+    origin.set_read_timeout(Some(wait::DEADLINE)).unwrap();
+    (client, origin)
+}
+
 #[test]
 fn half_close_is_carried_through_in_each_direction() {
     let world = World::new();
-    let (listener, origin) = world.origin().listen();
-    let edge = world.edge().run(config().app("tcp/443").origin(origin));
-    let mut client = world.client().connect(edge.at(443)).unwrap();
-    let (mut origin, _) = listener.accept().unwrap();
-    origin.set_read_timeout(Some(wait::DEADLINE)).unwrap();
-
+    let (listener, address) = world.origin().listen();
+    let edge = world.edge().run(config().app("tcp/443").origin(address));
+    let (mut client, mut origin) = pair(&world, &edge, &listener);
     client.write_all(b"question").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut text = String::new();
@@ -182,12 +191,9 @@ fn half_close_is_carried_through_in_each_direction() {
 #[test]
 fn the_origin_may_close_its_direction_first() {
     let world = World::new();
-    let (listener, origin) = world.origin().listen();
-    let edge = world.edge().run(config().app("tcp/443").origin(origin));
-    let mut client = world.client().connect(edge.at(443)).unwrap();
-    let (mut origin, _) = listener.accept().unwrap();
-    origin.set_read_timeout(Some(wait::DEADLINE)).unwrap();
-
+    let (listener, address) = world.origin().listen();
+    let edge = world.edge().run(config().app("tcp/443").origin(address));
+    let (mut client, mut origin) = pair(&world, &edge, &listener);
     origin.write_all(b"banner").unwrap();
     origin.shutdown(Shutdown::Write).unwrap();
     let mut text = String::new();
@@ -206,10 +212,8 @@ fn a_reset_by_one_side_resets_the_other() {
     let (listener, origin) = world.origin().listen();
     let edge = world.edge().run(config().app("tcp/443").origin(origin));
     for by_client in [true, false] {
-        let mut client = world.client().connect(edge.at(443)).unwrap();
+        let (mut client, mut origin) = pair(&world, &edge, &listener);
         client.write_all(b"x").unwrap();
-        let (mut origin, _) = listener.accept().unwrap();
-        origin.set_read_timeout(Some(wait::DEADLINE)).unwrap();
         origin.read_exact(&mut [0]).unwrap();
         let (resets, mut sees) = if by_client { (client, origin) } else { (origin, client) };
         socket2::SockRef::from(&resets).set_linger(Some(std::time::Duration::ZERO)).unwrap();

@@ -45,11 +45,11 @@ fn bench(options: &Options) -> Result<ExitCode> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of open files")?;
 
-    let xdp =
-        if options.measures.is_empty() || options.xdp { Some(xdp::run(options.rounds, options.quick)?) } else { None };
     let contestants =
         chosen(Contestant::all(options.spectrum().as_deref()), &options.contestants, |c| c.name.to_owned())?;
     let measures = chosen(measure::all(), &options.measures, |measure| measure.name())?;
+    let xdp =
+        if options.measures.is_empty() || options.xdp { Some(xdp::run(options.rounds, options.quick)?) } else { None };
     let results = rounds::run(options, contestants, &measures)?;
     let report = Report { results, xdp };
     let tables = report.markdown();
