@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     artifacts::USERSPACE,
     command::{run, step},
-    ebpf,
+    ebpf, toolchain,
     workspace::Workspace,
 };
 
@@ -35,10 +35,12 @@ pub(crate) fn execute(workspace: &Workspace) -> Result<()> {
 }
 
 fn formatting(workspace: &Workspace) -> Result<()> {
+    toolchain::ensure_component(workspace, "fmt", "rustfmt")?;
     run(workspace.cargo("fmt").args(["--all", "--check"]))
 }
 
 fn user_code(workspace: &Workspace) -> Result<()> {
+    toolchain::ensure_component(workspace, "clippy", "clippy")?;
     run(workspace.cargo("clippy").args(USERSPACE).args(["--all-targets", "--", "--deny", "warnings"]))
 }
 

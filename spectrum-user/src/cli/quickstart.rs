@@ -1,6 +1,6 @@
 //! `spectrum quickstart`: everything in front of a built-in origin, on this machine's loopback.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{env, process::ExitCode, sync::Arc};
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use crate::{
     dataplane::diagnostics::KernelLog,
 };
 
+/// `SPECTRUM` stands for the way to call this program.
 const WELCOME: &str = "
 Spectrum stands in front of a built-in origin, on loopback alone. Try, in another terminal:
 
@@ -19,7 +20,8 @@ Spectrum stands in front of a built-in origin, on loopback alone. Try, in anothe
   curl --max-time 2 --interface 127.66.0.1 http://127.77.0.1:8080/    a blocked source: dropped before any socket
   curl --max-time 2 --interface 127.66.0.1 http://127.77.0.2:80/      the same source, where ip_firewall is off
   curl --max-time 2 http://127.77.0.1:8081/                 a closed port of a pool address: dropped
-  spectrum status        spectrum why 127.66.0.1 --to 127.77.0.1:8080
+  SPECTRUM status
+  SPECTRUM why 127.66.0.1 --to 127.77.0.1:8080
 
 Ctrl-C ends it and leaves no trace. What it sees while you try:
 
@@ -36,7 +38,7 @@ pub(super) async fn quickstart() -> anyhow::Result<ExitCode> {
 
 /// Prints what to try, and from then on what happens.
 fn show(running: &Running) {
-    output::line(WELCOME);
+    output::line(&WELCOME.replace("SPECTRUM", &called()));
     let mut events = running.events().subscribe();
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
@@ -46,6 +48,12 @@ fn show(running: &Running) {
         }
     });
     tokio::spawn(show_samples(running.view().clone()));
+}
+
+/// How this program was called, and can be called again: a fresh build is on nobody's PATH.
+fn called() -> String {
+    let program = env::args_os().next().map_or("spectrum".into(), |program| program.to_string_lossy().into_owned());
+    if env::var_os("SUDO_USER").is_some() { format!("sudo {program}") } else { program }
 }
 
 async fn show_samples(view: Arc<View>) {

@@ -56,8 +56,12 @@ pub fn all() -> Vec<Finding> {
 
 /// Whether anything that is needed is missing: said before the kernel says it in its own words.
 pub fn required() -> Result<(), Vec<Finding>> {
-    let missing: Vec<Finding> =
-        std::iter::once(privileges()).chain(kernel()).filter(|finding| finding.state == State::Missing).collect();
+    let privileges = privileges();
+    if privileges.state == State::Missing {
+        // A kernel that may not be asked says nothing of itself, once for each question.
+        return Err(vec![privileges]);
+    }
+    let missing: Vec<Finding> = kernel().into_iter().filter(|finding| finding.state == State::Missing).collect();
     if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 

@@ -59,9 +59,10 @@ pub(super) fn provision(workspace: &Workspace, compiler: &Compiler) -> Result<Li
     let root = home.join(format!("{}-{}", fit.version, fit.feature));
     let program = root.join("bin/bpf-linker");
     if !program.exists() {
-        step(&format!("bpf-linker {} for LLVM {}", fit.version, compiler.llvm.major), || {
-            install(workspace, &fit, compiler.llvm, &root, &home.join("build"))
-        })?;
+        step(
+            &format!("building bpf-linker {} for LLVM {}, once, which takes minutes", fit.version, compiler.llvm.major),
+            || install(workspace, &fit, compiler.llvm, &root, &home.join("build")),
+        )?;
     }
     Ok(Linker { program, libraries })
 }

@@ -114,6 +114,17 @@ pub(crate) fn provision(workspace: &Workspace) -> Result<Toolchain> {
     )
 }
 
+/// Has rustup add what `cargo <subcommand>` needs to the stable toolchain that started us: minimal ones lack it.
+pub(crate) fn ensure_component(workspace: &Workspace, subcommand: &str, component: &str) -> Result<()> {
+    if command::succeeds(workspace.cargo(subcommand).arg("--version")) {
+        return Ok(());
+    }
+    // Set by rustup, and by nobody else.
+    let toolchain = env::var("RUSTUP_TOOLCHAIN")
+        .with_context(|| format!("this Rust toolchain has no `cargo {subcommand}`, and is not rustup's"))?;
+    rustup::add_component(component, &toolchain)
+}
+
 /// A place where a compiler may come from.
 enum Source<'a> {
     Installed(Option<&'a str>),

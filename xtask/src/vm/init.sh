@@ -21,7 +21,7 @@ export PROPTEST_CASES=100
 
 while read -r test; do
     echo "spectrum-vm: run $test"
-    timeout -s KILL 300 "/tests/$test" </dev/null 2>&1
+    timeout -s KILL 600 "/tests/$test" </dev/null 2>&1
     echo "spectrum-vm: exit $test $?"
 done </tests.list
 
