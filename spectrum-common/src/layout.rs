@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::reason::SLOTS;
 
 /// Bumped whenever a key, a value or the meaning of one changes: pins of another layout are refused, never reused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Key data of `STEER`, most significant part first; its prefix length counts bits from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
@@ -46,6 +46,8 @@ pub mod steer_flags {
     pub const CLOSED_DROP: u32 = 2;
     /// Nobody's port of a pool address: XDP passes, `sk_lookup` finds no socket, the kernel resets.
     pub const CLOSED_RESET: u32 = 4;
+    /// The application's SYNs are left to the kernel (`syn_cookies = "never"`).
+    pub const NO_SYN_COOKIES: u32 = 8;
     /// Either of the two.
     pub const CLOSED: u32 = CLOSED_DROP | CLOSED_RESET;
 }

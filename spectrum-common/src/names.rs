@@ -25,6 +25,8 @@ pub const ZONES: &str = "ZONES";
 pub const COUNTERS: &str = "COUNTERS";
 /// Packets and bytes per application and reason.
 pub const APP_COUNTERS: &str = "APP_COUNTERS";
+/// Requests for connections per application.
+pub const REQUESTS: &str = "REQUESTS";
 /// Sampled verdicts.
 pub const EVENTS: &str = "EVENTS";
 /// Token bucket per CPU that keeps [`EVENTS`] quiet during a flood.
@@ -33,8 +35,8 @@ pub const SAMPLER: &str = "SAMPLER";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 12] =
-    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, ZONES, COUNTERS, APP_COUNTERS, EVENTS, SAMPLER, META];
+pub const MAPS: [&str; 13] =
+    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, ZONES, COUNTERS, APP_COUNTERS, REQUESTS, EVENTS, SAMPLER, META];
 
 /// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).
 pub const EXPLAIN: &str = "EXPLAIN";

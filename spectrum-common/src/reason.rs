@@ -36,6 +36,9 @@ pub enum Reason {
     /// As `ClosedPort`, but the segment belongs to a connection that is open: the application that had the port is gone
     /// from the configuration, its connections are not (I9). Passed.
     OpenConnection = 13,
+    /// A SYN to an application while the kernel gives SYN cookies: XDP has answered it, and the kernel hears of the client
+    /// only when it acknowledges the cookie. Answered.
+    SynCookie = 14,
 }
 
 /// What XDP does with the packets of a reason.
@@ -43,13 +46,15 @@ pub enum Reason {
 pub enum Action {
     Pass,
     Drop,
+    /// The packet goes back to its sender as the answer that the program has made of it.
+    Answer,
 }
 
 /// Counter slots per application, with room for reasons to come without another layout.
 pub const SLOTS: u32 = 32;
 
 impl Reason {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotIp,
         Self::Truncated,
         Self::Malformed,
@@ -64,6 +69,7 @@ impl Reason {
         Self::ClosedPortReset,
         Self::NoListener,
         Self::OpenConnection,
+        Self::SynCookie,
     ];
 
     /// The name in metrics, events and `spectrum why`.
@@ -83,6 +89,7 @@ impl Reason {
             Self::ClosedPortReset => "closed_port_reset",
             Self::NoListener => "no_listener",
             Self::OpenConnection => "open_connection",
+            Self::SynCookie => "syn_cookie",
         }
     }
 
@@ -105,6 +112,7 @@ impl Reason {
             }
             Self::NoListener => "steered, but no daemon listens; refused, and the kernel resets",
             Self::OpenConnection => "no application has the port any more, but the connection is open; passed",
+            Self::SynCookie => "a SYN while SYN cookies are given: answered with one",
         }
     }
 
@@ -123,6 +131,7 @@ impl Reason {
             | Self::Allowed
             | Self::ClosedPortReset
             | Self::OpenConnection => Action::Pass,
+            Self::SynCookie => Action::Answer,
         }
     }
 

@@ -10,7 +10,7 @@ use spectrum_common::{
 };
 
 use crate::{
-    maps::{APP_COUNTERS, COUNTERS, EVENTS, EXPLAIN, SAMPLER},
+    maps::{APP_COUNTERS, COUNTERS, EVENTS, EXPLAIN, REQUESTS, SAMPLER},
     parse::Packet,
     verdict::Verdict,
     words::Address,
@@ -18,10 +18,9 @@ use crate::{
 
 const SAMPLE_RATE: Rate = Rate { burst: limits::EVENT_BURST, per_second: limits::EVENTS_PER_SECOND };
 
-/// Counts a verdict once, and makes an event of it where it is a drop that the sampler lets through.
+/// Counts the verdict on a packet of `length` bytes once, and makes an event of it where it is a drop that the sampler lets through.
 #[inline(always)]
-pub(crate) fn verdict(ctx: &XdpContext, packet: &Packet, verdict: &Verdict) {
-    let length = (ctx.data_end() - ctx.data()) as u64;
+pub(crate) fn verdict(ctx: &XdpContext, packet: &Packet, verdict: &Verdict, length: u64) {
     reason(verdict.reason, verdict.app, length);
     if EXPLAIN.load() != 0 {
         event(ctx, packet, verdict, length, 0);
@@ -42,6 +41,15 @@ pub(crate) fn reason(reason: Reason, app: u32, bytes: u64) {
         && let Some(counter) = APP_COUNTERS.get_ptr_mut(app_counter(app, reason))
     {
         add(counter, bytes);
+    }
+}
+
+/// Counts one request for a connection to an application.
+#[inline(always)]
+pub(crate) fn request(app: u32) {
+    if let Some(requests) = REQUESTS.get_ptr_mut(app) {
+        // SAFETY: as in `add`.
+        unsafe { *requests += 1 };
     }
 }
 

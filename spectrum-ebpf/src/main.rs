@@ -10,6 +10,8 @@
 )]
 
 mod access;
+mod answer;
+mod cookie;
 mod count;
 mod maps;
 mod parse;
@@ -32,15 +34,17 @@ use crate::{parse::Packet, verdict::Verdict};
 #[xdp]
 fn spectrum_xdp(ctx: XdpContext) -> u32 {
     let mut packet = Packet::UNREAD;
+    let length = (ctx.data_end() - ctx.data()) as u64;
     let verdict = match parse::read(&ctx, &mut packet) {
         Ok(()) => filter(&ctx, &packet),
         Err(reason) => Verdict::of(reason), // I4: fail open, counted.
     };
-    count::verdict(&ctx, &packet, &verdict);
+    count::verdict(&ctx, &packet, &verdict, length);
     debug!(&ctx, "reason {} app {} rule {}", verdict.reason.index(), verdict.app, verdict.rule);
     match verdict.reason.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
+        Action::Answer => xdp_action::XDP_TX,
     }
 }
 
@@ -51,7 +55,12 @@ fn filter(ctx: &XdpContext, packet: &Packet) -> Verdict {
         Ok(owner) => owner,
         Err(reason) => return Verdict::of(reason),
     };
-    access::check(packet, owner)
+    let verdict = access::check(packet, owner);
+    if verdict.reason.action() == Action::Pass && packet.flags.is_request() {
+        count::request(owner.app);
+        return cookie::answer(ctx, packet, owner).unwrap_or(verdict);
+    }
+    verdict
 }
 
 /// Leads a connection to an application's port to our listening socket, whatever port that is.

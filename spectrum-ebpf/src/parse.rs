@@ -25,8 +25,35 @@ pub(crate) struct Packet {
     pub(crate) later_fragment: bool,
     /// Source and destination port, as the packet has them.
     pub(crate) ports: u32,
-    /// A TCP segment that does not begin a connection. False where its flags cannot be read.
-    pub(crate) is_segment: bool,
+    /// Where the IP header and the TCP or UDP header begin, in bytes from the front of the frame.
+    pub(crate) network: usize,
+    pub(crate) transport: usize,
+    pub(crate) flags: TcpFlags,
+}
+
+/// The flags of a TCP segment (RFC 9293 3.1).
+#[derive(Clone, Copy)]
+pub(crate) struct TcpFlags(u8);
+
+impl TcpFlags {
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    /// Not TCP, or cut short: neither a segment nor the beginning of anything.
+    const UNREAD: Self = Self(u8::MAX);
+
+    /// Whether it does not begin a connection.
+    #[inline(always)]
+    pub(crate) const fn is_segment(self) -> bool {
+        self.0 & Self::SYN == 0
+    }
+
+    /// Whether it asks for a connection.
+    #[inline(always)]
+    pub(crate) const fn is_request(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +71,9 @@ impl Packet {
         protocol: 0,
         later_fragment: false,
         ports: 0,
-        is_segment: false,
+        network: 0,
+        transport: 0,
+        flags: TcpFlags::UNREAD,
     };
 }
 
@@ -124,8 +153,6 @@ struct TcpRest {
     flags: u8,
 }
 
-const TCP_SYN: u8 = 2;
-
 /// Two MAC addresses and an ether type. network-types' own type has alignment 2 and names few ether types.
 #[repr(C)]
 struct Ethernet {
@@ -162,11 +189,14 @@ const ETHER_QINQ: [u8; 2] = 0x88a8_u16.to_be_bytes();
 #[inline(always)]
 pub(crate) fn read(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Reason> {
     let mut cursor = Cursor::new(ctx);
-    match ether_type(&mut cursor)? {
+    let ether_type = ether_type(&mut cursor)?;
+    packet.network = cursor.at - ctx.data();
+    match ether_type {
         ETHER_IPV4 => ipv4(&mut cursor, packet)?,
         ETHER_IPV6 => ipv6(&mut cursor, packet)?,
         _ => return Err(Reason::NotIp),
     }
+    packet.transport = cursor.at - ctx.data();
     ports(&mut cursor, packet)
 }
 
@@ -264,7 +294,7 @@ fn ports(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
         if packet.protocol == PROTOCOL_TCP
             && let Ok(rest) = cursor.take::<TcpRest>()
         {
-            packet.is_segment = rest.flags & TCP_SYN == 0;
+            packet.flags = TcpFlags(rest.flags);
         }
     }
     Ok(())

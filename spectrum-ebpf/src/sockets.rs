@@ -3,16 +3,17 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
-    helpers::{bpf_sk_release, bpf_skc_lookup_tcp},
+    helpers::{bpf_map_lookup_elem, bpf_sk_release, bpf_skc_lookup_tcp},
     programs::XdpContext,
 };
 
 use crate::{
+    maps::LISTENERS,
     parse::{Family, Packet},
-    steering::{destination_port, source_port},
+    steering::{TCP_SLOT, destination_port, source_port},
 };
 
 /// The interface's own network namespace (`BPF_F_CURRENT_NETNS`).
@@ -24,32 +25,70 @@ const TCP_LISTEN: u32 = 10;
 /// Whether the packet belongs to a TCP connection of this host, opening and closing ones included.
 #[inline(always)]
 pub(crate) fn has_connection(ctx: &XdpContext, packet: &Packet) -> bool {
-    let (sport, dport) = (source_port(packet.ports), destination_port(packet.ports));
-    match packet.family {
-        Family::V4 => {
-            let ([.., saddr], [.., daddr]) = (packet.source, packet.destination);
-            let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
-            found(ctx, bpf_sock_tuple__bindgen_ty_1 { ipv4 }, size_of_val(&ipv4))
-        }
-        Family::V6 => {
-            let (saddr, daddr) = (packet.source, packet.destination);
-            let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 { saddr, daddr, sport, dport };
-            found(ctx, bpf_sock_tuple__bindgen_ty_1 { ipv6 }, size_of_val(&ipv6))
-        }
-    }
+    let Some(socket) = Socket::of(ctx, packet) else { return false };
+    !socket.is_listening()
 }
 
+/// Whether a daemon listens at all. To be asked before [`Socket::of`] on behalf of an application: without a listener the
+/// steering program would refuse the question, and count it, as it will the packet.
 #[inline(always)]
-fn found(ctx: &XdpContext, tuple: bpf_sock_tuple__bindgen_ty_1, size: usize) -> bool {
-    let mut tuple = bpf_sock_tuple { __bindgen_anon_1: tuple };
-    // SAFETY: the tuple lives on the stack for the call, and as many bytes of it are written as `size` says.
-    let socket = unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), &raw mut tuple, size as u32, CURRENT_NETNS, 0) };
+pub(crate) fn anybody_listens() -> bool {
+    let slot = TCP_SLOT;
+    // SAFETY: the map is one, and the key lives for the call.
+    let socket = unsafe { bpf_map_lookup_elem((&raw const LISTENERS).cast_mut().cast(), (&raw const slot).cast()) };
     if socket.is_null() {
         return false;
     }
-    // SAFETY: the lookup has found it and taken a reference.
-    let state = unsafe { (*socket).state };
-    // SAFETY: as above; it is not touched afterwards.
-    unsafe { bpf_sk_release(socket.cast()) };
-    state != TCP_LISTEN
+    // SAFETY: the reference that the lookup took.
+    unsafe { bpf_sk_release(socket) };
+    true
+}
+
+/// What the kernel gives a packet to. Every one that is found must be released: the verifier insists.
+pub(crate) struct Socket(*mut bpf_sock);
+
+impl Socket {
+    #[inline(always)]
+    pub(crate) fn of(ctx: &XdpContext, packet: &Packet) -> Option<Self> {
+        let (sport, dport) = (source_port(packet.ports), destination_port(packet.ports));
+        match packet.family {
+            Family::V4 => {
+                let ([.., saddr], [.., daddr]) = (packet.source, packet.destination);
+                let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
+                Self::find(ctx, bpf_sock_tuple__bindgen_ty_1 { ipv4 }, size_of_val(&ipv4))
+            }
+            Family::V6 => {
+                let (saddr, daddr) = (packet.source, packet.destination);
+                let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 { saddr, daddr, sport, dport };
+                Self::find(ctx, bpf_sock_tuple__bindgen_ty_1 { ipv6 }, size_of_val(&ipv6))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn find(ctx: &XdpContext, tuple: bpf_sock_tuple__bindgen_ty_1, size: usize) -> Option<Self> {
+        let mut tuple = bpf_sock_tuple { __bindgen_anon_1: tuple };
+        // SAFETY: the tuple lives on the stack for the call, and as many bytes of it are written as `size` says.
+        let socket = unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), &raw mut tuple, size as u32, CURRENT_NETNS, 0) };
+        if socket.is_null() { None } else { Some(Self(socket)) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_listening(&self) -> bool {
+        // SAFETY: the lookup has found it and taken a reference, which is held until `self` is dropped.
+        unsafe { (*self.0).state == TCP_LISTEN }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn as_ptr(&self) -> *mut bpf_sock {
+        self.0
+    }
+}
+
+impl Drop for Socket {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the reference that the lookup took; nobody touches the socket afterwards.
+        unsafe { bpf_sk_release(self.0.cast()) };
+    }
 }

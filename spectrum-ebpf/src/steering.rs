@@ -34,7 +34,7 @@ pub(crate) fn owner(ctx: &XdpContext, packet: &Packet) -> Result<&'static SteerV
         0 => Ok(owner),
         steer_flags::CLOSED_RESET => Err(Reason::ClosedPortReset),
         // What begins a connection cannot belong to one, and a flood of it must stay cheap.
-        _ if packet.is_segment && sockets::has_connection(ctx, packet) => Err(Reason::OpenConnection),
+        _ if packet.flags.is_segment() && sockets::has_connection(ctx, packet) => Err(Reason::OpenConnection),
         _ => Err(Reason::ClosedPort),
     }
 }
@@ -62,7 +62,7 @@ pub(crate) fn assign(ctx: &SkLookupContext) -> u32 {
     }
 }
 
-const TCP_SLOT: u32 = match listener_slot(PROTOCOL_TCP) {
+pub(crate) const TCP_SLOT: u32 = match listener_slot(PROTOCOL_TCP) {
     Some(slot) => slot,
     None => panic!("TCP has a slot"),
 };

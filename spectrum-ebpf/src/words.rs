@@ -38,6 +38,24 @@ pub(crate) fn word(bytes: &[u8; 4]) -> u32 {
     word as u32
 }
 
+/// Writes four bytes of a packet in one store, as [`word`] reads them.
+///
+/// # Safety
+///
+/// `at..at + 4` lies within the packet, as the verifier has seen checked.
+#[inline(always)]
+pub(crate) unsafe fn put_word(at: usize, word: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "*(u32 *)({at} + 0) = {word}",
+            at = in(reg) at,
+            word = in(reg) u64::from(word),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// As [`word`], for an IPv6 address.
 #[inline(always)]
 pub(crate) fn words(bytes: &[u8; 16]) -> Address {

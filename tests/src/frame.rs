@@ -11,6 +11,8 @@ pub const ICMP: u8 = 1;
 /// TCP flags.
 pub const SYN: u8 = 0x02;
 pub const ACK: u8 = 0x10;
+pub const RST: u8 = 0x04;
+pub const FIN: u8 = 0x01;
 
 pub const ETHER_IPV4: u16 = 0x0800;
 pub const ETHER_IPV6: u16 = 0x86dd;
@@ -49,6 +51,8 @@ pub struct Frame {
     pub source_port: u16,
     pub destination_port: u16,
     pub tcp_flags: u8,
+    /// Behind the TCP header; whole words of four bytes.
+    pub tcp_options: Vec<u8>,
     pub payload: Vec<u8>,
     /// Cuts the finished frame to this many bytes.
     pub truncate_at: Option<usize>,
@@ -88,6 +92,7 @@ impl Default for Frame {
             source_port: 40_000,
             destination_port: 443,
             tcp_flags: SYN,
+            tcp_options: Vec::new(),
             payload: Vec::new(),
             truncate_at: None,
         }
@@ -197,7 +202,9 @@ impl Frame {
             TCP => {
                 segment.extend(self.source_port.to_be_bytes());
                 segment.extend(self.destination_port.to_be_bytes());
-                segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, self.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
+                let words = small(5 + self.tcp_options.len() / 4);
+                segment.extend([0, 0, 0, 1, 0, 0, 0, 0, words << 4, self.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
+                segment.extend(&self.tcp_options);
                 16
             }
             UDP => {
@@ -264,8 +271,8 @@ impl Extension {
     }
 }
 
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
+/// The Internet checksum (RFC 1071): zero over what has a right one in it.
+pub fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)));
     let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);

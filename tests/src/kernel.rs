@@ -5,6 +5,7 @@ mod lookup;
 
 use std::{
     error::Error as _,
+    fs::File,
     io::ErrorKind,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
@@ -36,6 +37,8 @@ pub enum Action {
     Aborted,
     Drop,
     Pass,
+    /// `XDP_TX`.
+    Answer,
     Other(u32),
 }
 
@@ -49,6 +52,8 @@ pub struct App {
     pub address: String,
     pub ports: RangeInclusive<u16>,
     pub ip_firewall: bool,
+    /// `syn_cookies` is not `never`.
+    pub syn_cookies: bool,
 }
 
 impl Default for App {
@@ -60,6 +65,7 @@ impl Default for App {
             address: "198.51.100.10".into(),
             ports: 443..=443,
             ip_firewall: false,
+            syn_cookies: true,
         }
     }
 }
@@ -106,7 +112,9 @@ impl Kernel {
 
     /// Makes an application own its ports.
     pub fn steer(&mut self, app: &App) {
-        let flags = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
+        let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
+        let cookies = if app.syn_cookies { 0 } else { steer_flags::NO_SYN_COOKIES };
+        let flags = firewall | cookies;
         let value = SteerValue { app: app.number, zone: app.zone, flags };
         let (address, address_bits) = address_and_bits(&app.address);
         if address_bits < steer::ADDRESS_BITS {
@@ -201,15 +209,30 @@ impl Kernel {
 
     /// Runs the XDP program on a frame of at least 14 bytes: fewer are no frame to the kernel.
     pub fn xdp(&self, frame: &[u8]) -> Action {
+        self.xdp_making(frame).0
+    }
+
+    /// As [`Self::xdp`], and what the program made of the frame.
+    pub fn xdp_making(&self, frame: &[u8]) -> (Action, Vec<u8>) {
         let program: &Xdp = self.ebpf.program(names::XDP).unwrap().try_into().unwrap();
-        let options = TestRunOptions { data_in: Some(frame), ..Default::default() };
+        let mut out = vec![0; 4096];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..Default::default() };
         let result = program.test_run(options).unwrap_or_else(|error| panic!("run {}: {error:?}", names::XDP));
-        match result.return_value {
+        out.truncate(usize::try_from(result.data_size_out).unwrap());
+        let action = match result.return_value {
             0 => Action::Aborted,
             1 => Action::Drop,
             2 => Action::Pass,
+            3 => Action::Answer,
             other => Action::Other(other),
-        }
+        };
+        (action, out)
+    }
+
+    /// Brings the steering program into the network namespace of the calling thread, as long as this lives.
+    pub fn attach_steering(&mut self) {
+        let program: &mut SkLookup = self.ebpf.program_mut(names::STEER_PROGRAM).unwrap().try_into().unwrap();
+        program.attach(File::open("/proc/thread-self/ns/net").unwrap()).expect("attach the steering program");
     }
 
     /// Runs the XDP program and says under which one reason the frame was counted; panics if it was not exactly one,
@@ -229,6 +252,7 @@ impl Kernel {
         let expected = match reason.action() {
             spectrum_common::reason::Action::Pass => Action::Pass,
             spectrum_common::reason::Action::Drop => Action::Drop,
+            spectrum_common::reason::Action::Answer => Action::Answer,
         };
         assert_eq!(action, expected, "{reason:?}");
         reason
