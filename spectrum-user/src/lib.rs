@@ -10,5 +10,6 @@ pub mod dataplane;
 pub mod listen;
 pub mod model;
 pub mod proxy;
+pub mod shield;
 pub mod state;
 pub mod telemetry;

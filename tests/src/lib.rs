@@ -8,6 +8,7 @@
 
 pub mod frame;
 pub mod kernel;
+pub mod stream;
 pub mod wait;
 pub mod world;
 

@@ -41,6 +41,7 @@ fn every_reason_stands_in_the_operators_table_with_its_action() {
         let action = match reason.action() {
             Action::Pass => "pass",
             Action::Drop => "drop",
+            Action::Answer => "answer",
         };
         let row = format!("| `{}` | {action} | ", reason.as_str());
         assert!(operations.contains(&row), "docs/operations.md has no row that begins with {row}");

@@ -1,13 +1,9 @@
 //! Real programs through the edge, and more bytes and connections than fit into any buffer.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
 
-use std::{
-    io::{Read, Write},
-    net::{Shutdown, TcpStream},
-    thread,
-};
+use std::io::{Read as _, Write as _};
 
-use spectrum_tests::{World, config, wait, world::client::Client};
+use spectrum_tests::{World, config, stream::Stream, world::client::Client};
 
 #[test]
 fn an_ssh_session_runs_a_command_and_carries_its_input() {
@@ -77,7 +73,7 @@ fn a_gibibyte_both_ways_at_once_arrives_byte_for_byte() {
     let edge = world.edge().run(config().app("tcp/443").origin(origin));
     let client = world.client().connect(edge.at(443)).unwrap();
     let (origin, _) = listener.accept().unwrap();
-    let (up, down) = (Stream::random(), Stream::random());
+    let (up, down) = (Stream::random(GIB), Stream::random(GIB));
     let ends = [
         up.clone().send(client.try_clone().unwrap()),
         down.clone().send(origin.try_clone().unwrap()),
@@ -86,47 +82,6 @@ fn a_gibibyte_both_ways_at_once_arrives_byte_for_byte() {
     ];
     for end in ends {
         end.join().unwrap();
-    }
-}
-
-/// Random bytes, repeated at a prime length so that no buffer's size hides a shift, a loss or a repetition.
-#[derive(Clone)]
-struct Stream(std::sync::Arc<Vec<u8>>);
-
-const PERIOD: usize = 1_048_573;
-
-impl Stream {
-    fn random() -> Self {
-        let mut bytes = vec![0; PERIOD];
-        std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
-        Self(bytes.into())
-    }
-
-    fn send(self, mut to: TcpStream) -> thread::JoinHandle<()> {
-        thread::spawn(move || {
-            let mut left = GIB;
-            while left > 0 {
-                let part = left.min(PERIOD);
-                to.write_all(&self.0[..part]).unwrap();
-                left -= part;
-            }
-            to.shutdown(Shutdown::Write).unwrap();
-        })
-    }
-
-    fn verify(self, mut from: TcpStream) -> thread::JoinHandle<()> {
-        thread::spawn(move || {
-            from.set_read_timeout(Some(wait::DEADLINE)).unwrap();
-            let mut part = vec![0; PERIOD];
-            let mut left = GIB;
-            while left > 0 {
-                let length = left.min(PERIOD);
-                from.read_exact(&mut part[..length]).unwrap();
-                assert!(part[..length] == self.0[..length], "bytes differ within {length} at {}", GIB - left);
-                left -= length;
-            }
-            assert_eq!(from.read(&mut part).unwrap(), 0, "nothing follows");
-        })
     }
 }
 

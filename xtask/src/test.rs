@@ -29,11 +29,12 @@ use crate::{
 };
 
 /// Debian packages of the programs that tests and benchmarks run: clients, origins, other proxies, and instruments.
-pub(crate) const TOOLS: [&str; 19] = [
+pub(crate) const TOOLS: [&str; 20] = [
     "iproute2",
     "bpftool",
     "iptables",
     "conntrack",
+    "hping3",
     "libcap2-bin",
     "nftables",
     "haproxy",

@@ -70,6 +70,13 @@ const PER_APPLICATION: [(&str, &str, Read); 2] = [
 
 impl Collector for KernelCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut protected = encoder.encode_descriptor(
+            "spectrum_protected",
+            "1 while every SYN gets a cookie, because of a flood or because an application asks for it",
+            None,
+            MetricType::Gauge,
+        )?;
+        protected.encode_gauge(&u64::from(self.0.protection().is_some()))?;
         let totals = self.0.totals().map_err(|_| fmt::Error)?;
         for (name, help, read) in TOTALS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -90,6 +90,13 @@ fn show_daemon(daemon: &DaemonStatus) {
     if let Some(problem) = &daemon.problem {
         output::line(&format!("the last change was not applied: {problem}\n"));
     }
+    if let Some(protection) = &daemon.protection {
+        let floods = match &protection.floods[..] {
+            [] => "`syn_cookies` of an application is \"always\"".to_owned(),
+            floods => format!("SYN flood on {}", floods.join(", ")),
+        };
+        output::line(&format!("protected mode: every SYN to this host gets a cookie ({floods})\n"));
+    }
     for degraded in &daemon.degraded {
         output::line(&format!("degraded: {degraded}\n"));
     }

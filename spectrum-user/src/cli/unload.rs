@@ -13,6 +13,7 @@ use crate::{
     daemon::require,
     dataplane::{instance, netlink::Netlink},
     model::Instance,
+    shield,
 };
 
 #[derive(Serialize)]
@@ -27,6 +28,7 @@ pub(super) async fn unload(named: Option<Instance>, output: Output) -> anyhow::R
     require()?;
     let netlink = Netlink::open().context("open netlink")?;
     let unloaded = instance::unload(&instance, &netlink).await?;
+    shield::restore(&instance)?;
     match output {
         Output::Json => output::json(&Unloaded { instance: instance.to_string(), unloaded })?,
         Output::Table if unloaded => output::line(&format!("instance `{instance}` is unloaded\n")),

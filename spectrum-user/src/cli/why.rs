@@ -116,6 +116,7 @@ async fn answer(
         action: match sample.reason.action() {
             Action::Pass => "pass",
             Action::Drop => "drop",
+            Action::Answer => "answer",
         },
         reason: sample.reason.as_str(),
         explanation: sample.reason.explain(),

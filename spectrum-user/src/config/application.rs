@@ -9,7 +9,7 @@ use super::{
     zone::{self, Zones},
 };
 use crate::model::{
-    AppId, Application, DirectOrigin, EdgeIps, PortRange, Protocol, SpliceMode, Timeouts, Transport, ZoneId,
+    AppId, Application, DirectOrigin, EdgeIps, PortRange, Protocol, SpliceMode, SynCookies, Timeouts, Transport, ZoneId,
 };
 
 /// An application of the file: everything but the addresses it gets.
@@ -26,6 +26,7 @@ pub struct Declared {
     pub ip_firewall: bool,
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
+    pub syn_cookies: SynCookies,
     pub(crate) places: Places,
 }
 
@@ -55,6 +56,7 @@ impl Declared {
             ip_firewall: self.ip_firewall,
             timeouts: self.timeouts,
             splice: self.splice,
+            syn_cookies: self.syn_cookies,
         }
     }
 }
@@ -89,6 +91,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
         ip_firewall,
         timeouts: extensions.timeouts,
         splice: extensions.splice,
+        syn_cookies: extensions.syn_cookies,
         places: Places {
             id: id.map_or(header, |found| found.place),
             protocol: protocol.place,

@@ -7,12 +7,13 @@ use super::{
     reader::{Found, Table},
     text,
 };
-use crate::model::{SpliceMode, Timeouts};
+use crate::model::{SpliceMode, SynCookies, Timeouts};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extensions {
     pub(super) timeouts: Timeouts,
     pub(super) splice: SpliceMode,
+    pub(super) syn_cookies: SynCookies,
 }
 
 pub(super) fn read(application: &mut Table<'_>) -> Extensions {
@@ -24,6 +25,8 @@ pub(super) fn read(application: &mut Table<'_>) -> Extensions {
     read.timeouts.idle =
         table.parsed("idle_timeout", |value| text::duration(value, LONGEST_IDLE)).map(|idle| idle.value);
     read.splice = read_splice(&mut table);
+    let modes = [("auto", SynCookies::Auto), ("always", SynCookies::Always), ("never", SynCookies::Never)];
+    read.syn_cookies = table.choice("syn_cookies", &modes).map_or_else(SynCookies::default, |mode| mode.value);
     for (key, default, later, advice) in ONLY_DEFAULT {
         table.only(key, default, later, advice);
     }
@@ -60,12 +63,11 @@ fn read_splice(table: &mut Table<'_>) -> SpliceMode {
     }
 }
 
-const BUILT: [&str; 3] = ["connect_timeout", "idle_timeout", "splice"];
+const BUILT: [&str; 4] = ["connect_timeout", "idle_timeout", "splice", "syn_cookies"];
 
 /// Extensions of which the default is what happens already: key, default, the other values, what to do.
-const ONLY_DEFAULT: [(&str, &str, &[&str], &str); 3] = [
+const ONLY_DEFAULT: [(&str, &str, &[&str], &str); 2] = [
     ("balance", "round_robin", &["least_connections", "random", "source_hash"], "write \"round_robin\""),
-    ("syn_cookies", "auto", &["always", "never"], "remove it: the kernel's own SYN cookies are at work"),
     ("udp_proxy_header", "first", &["every"], "remove it"),
 ];
 

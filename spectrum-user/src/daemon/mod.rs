@@ -2,6 +2,7 @@
 //!
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
+mod protection;
 mod quickstart;
 mod reload;
 mod samples;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 pub use self::{
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     start::Running,
-    view::{AppStatus, DaemonStatus, RuleStatus, View},
+    view::{AppStatus, DaemonStatus, Protection, RuleStatus, View},
 };
 use self::{
     signals::{Signal, Signals},
@@ -75,6 +76,7 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
             sample = running.samples.next() => samples::tell(sample, &running.view),
             () = running.diagnostics.pass_on() => {}
             () = running.interfaces.changed() => running.follow().await,
+            () = running.protection.due() => running.protect(),
             () = running.workers.failed() => {
                 log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
                 running.failed = true;

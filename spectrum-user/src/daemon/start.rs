@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use spectrum_common::layout::Owner;
 use tokio::sync::watch;
 
-use super::{Source, View, require, samples::Samples, servers::Servers};
+use super::{Source, View, protection::Watch, require, samples::Samples, servers::Servers};
 use crate::{
     config::Config,
     dataplane::{
@@ -17,7 +17,7 @@ use crate::{
     listen::Listeners,
     model::{DesiredState, Node},
     proxy::{AppTable, Telemetry, Workers},
-    state,
+    shield, state,
     telemetry::{EventLog, Metrics},
 };
 
@@ -34,6 +34,7 @@ pub struct Running {
     pub(super) diagnostics: Diagnostics,
     pub(super) interfaces: InterfaceWatch,
     pub(super) servers: Servers,
+    pub(super) protection: Watch,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
     /// A worker has ended by a bug.
@@ -51,9 +52,10 @@ impl Running {
 
     /// The last steps: what the kernel holds, what listens, what is written.
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, interfaces, view, .. } = self;
+        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, interfaces, protection, view, .. } = self;
         drop((samples, diagnostics, interfaces, view));
         servers.end().await;
+        protection.end();
         telemetry.events.close();
         kernel.release(&netlink).await?;
         Ok(())
@@ -69,6 +71,10 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Resu
     let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
     if kernel.adopted() {
         log::info!("took over the pins in {}", kernel.pins().directory().display());
+    }
+    // An earlier process of this instance may have been killed under a flood.
+    if let Some(found) = shield::restore(&node.instance)? {
+        log::info!("net.ipv4.tcp_syncookies is {found} again, as it was before an earlier process was killed");
     }
     let mut starting = Starting { kernel, netlink };
     match starting.serve(source, node, desired).await {
@@ -171,6 +177,7 @@ impl Parts {
         let Self { source, node, table, telemetry, workers, samples, diagnostics, interfaces, servers, view } = self;
         let Starting { kernel, netlink } = starting;
         let drain = node.drain;
+        let protection = Watch::new(&node.instance);
         Running {
             source,
             node,
@@ -183,6 +190,7 @@ impl Parts {
             diagnostics,
             interfaces,
             servers,
+            protection,
             view,
             drain,
             failed: false,

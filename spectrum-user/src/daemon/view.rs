@@ -21,6 +21,7 @@ use crate::{
         status::{self, ReasonCount},
     },
     model::{AccessRule, AppId, Application, DesiredState, Instance, Node, RuleId},
+    shield,
     telemetry::{EventLog, Metrics},
 };
 
@@ -44,6 +45,16 @@ struct Progress {
     rules: Names,
     problem: Option<String>,
     degraded: Vec<String>,
+    protection: Option<Protection>,
+}
+
+/// The protected mode: every SYN of this network namespace gets a cookie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    /// Applications under a flood.
+    pub floods: Vec<String>,
+    /// Whether an application asks for it at all times (`syn_cookies = "always"`).
+    pub always: bool,
 }
 
 /// `GET /status` of the control socket.
@@ -59,6 +70,9 @@ pub struct DaemonStatus {
     pub problem: Option<String>,
     /// What runs, but not as well as it could.
     pub degraded: Vec<String>,
+    /// While the protected mode is on, what it is on for.
+    #[serde(default)]
+    pub protection: Option<Protection>,
     /// Where the workers listen; only steering reaches it.
     pub listening: SocketAddr,
     pub applications: Vec<AppStatus>,
@@ -189,6 +203,34 @@ impl View {
             .collect()
     }
 
+    /// What a flood would show in, by application.
+    pub(super) fn requests(&self) -> Vec<(AppId, shield::Totals)> {
+        let apps = self.read(|progress| progress.apps.clone());
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = apps.iter().filter_map(|(number, name)| {
+            let id = AppId::from_bytes(name.id);
+            let opened = self.metrics.known(id)?.sum(|shard| &shard.opened);
+            Some((id, shield::Totals { requests: counters.requests(*number).ok()?, opened }))
+        });
+        totals.collect()
+    }
+
+    pub(super) fn protected(&self, protection: Option<Protection>) {
+        self.change(|progress| progress.protection = protection);
+    }
+
+    /// What the protected mode is on for, while it is on.
+    pub fn protection(&self) -> Option<Protection> {
+        self.read(|progress| progress.protection.clone())
+    }
+
+    /// An application as people call it.
+    pub(super) fn name(&self, id: AppId) -> String {
+        let desired = self.desired();
+        let app = desired.applications.iter().find(|app| app.id == id);
+        app.map_or_else(|| id.to_string(), |app| format!("{} {}", app.hostname, app.protocol))
+    }
+
     pub fn status(&self) -> DaemonStatus {
         let applications = self.app_totals().into_iter().map(|(app, packets)| self.app_status(&app, packets)).collect();
         let progress = self.read(Clone::clone);
@@ -200,6 +242,7 @@ impl View {
             revision: progress.revision,
             problem: progress.problem,
             degraded: progress.degraded,
+            protection: progress.protection,
             listening: self.listening,
             applications,
         }

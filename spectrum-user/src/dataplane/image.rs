@@ -12,7 +12,9 @@ use spectrum_common::{
 };
 
 use super::numbers::{self, Exhausted, Names, Space};
-use crate::model::{AccessRule, Application, ClosedPorts, DesiredState, RuleMode, Scope, Transport, ZoneId};
+use crate::model::{
+    AccessRule, Application, ClosedPorts, DesiredState, RuleMode, Scope, SynCookies, Transport, ZoneId,
+};
 
 /// A key of an LPM trie. Sorts by length first: general before specific.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +54,12 @@ const RULES: Space = Space { kind: "access rules", first: 1, capacity: limits::R
 /// Zone 0 is the user scope.
 const ZONES: Space = Space { kind: "zones", first: SCOPE_USER + 1, capacity: limits::ZONES };
 
+fn flags(app: &Application) -> u32 {
+    let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
+    let cookies = if app.syn_cookies == SynCookies::Never { steer_flags::NO_SYN_COOKIES } else { 0 };
+    firewall | cookies
+}
+
 /// The image of `desired`; objects that `have` knows keep their numbers.
 pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageError> {
     let apps = numbers::assign(&have.apps, desired.applications.iter().map(|app| app.id.bytes()), APPS)?;
@@ -62,11 +70,7 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
     let mut image = MapImage::default();
     closed_pools(desired, &mut image.steer);
     for app in &desired.applications {
-        let value = SteerValue {
-            app: number(&apps, app.id.bytes()),
-            zone: zone_number(app.zone)?,
-            flags: if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 },
-        };
+        let value = SteerValue { app: number(&apps, app.id.bytes()), zone: zone_number(app.zone)?, flags: flags(app) };
         image.steer.extend(steer_prefixes(app).map(|prefix| (prefix, value)));
     }
     let mut v4 = BTreeMap::new();

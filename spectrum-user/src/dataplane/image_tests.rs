@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{AppId, Connectivity, Edge, EdgeIps, RuleId, SpliceMode, Timeouts, Zone};
+use crate::model::{AppId, Connectivity, Edge, EdgeIps, RuleId, SpliceMode, SynCookies, Timeouts, Zone};
 
 fn zone(name: &str) -> Zone {
     Zone { id: ZoneId::derive(&[name]), name: name.to_owned() }
@@ -17,6 +17,7 @@ fn app(protocol: &str, address: &str) -> Application {
         ip_firewall: true,
         timeouts: Timeouts::default(),
         splice: SpliceMode::Auto,
+        syn_cookies: SynCookies::Auto,
     }
 }
 

@@ -29,6 +29,7 @@ pub struct ConfigMaps {
 pub struct CounterMaps {
     pub(super) counters: PerCpuArray<MapData, Count>,
     pub(super) app_counters: PerCpuArray<MapData, Count>,
+    pub(super) requests: PerCpuArray<MapData, u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +87,11 @@ impl ConfigMaps {
 
 impl CounterMaps {
     pub fn open(mut source: MapSource<'_>) -> Result<Self, OpenMapError> {
-        Ok(Self { counters: source.open(names::COUNTERS)?, app_counters: source.open(names::APP_COUNTERS)? })
+        Ok(Self {
+            counters: source.open(names::COUNTERS)?,
+            app_counters: source.open(names::APP_COUNTERS)?,
+            requests: source.open(names::REQUESTS)?,
+        })
     }
 }
 
@@ -104,7 +109,7 @@ pub struct Expected {
 }
 
 /// What a pinned map must look like before it is used.
-pub const EXPECTED: [Expected; 9] = [
+pub const EXPECTED: [Expected; 10] = [
     lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
     lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
     lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
@@ -113,6 +118,7 @@ pub const EXPECTED: [Expected; 9] = [
     array::<ObjectId>(names::ZONES, limits::ZONES),
     array::<Count>(names::COUNTERS, SLOTS as usize),
     array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS as usize),
+    array::<u64>(names::REQUESTS, limits::APPLICATIONS),
     array::<Meta>(names::META, 1),
 ];
 

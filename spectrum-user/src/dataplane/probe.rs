@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use aya::{
     maps::MapType,
     programs::ProgramType,
-    sys::{is_map_supported, is_program_supported},
+    sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported},
 };
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -109,6 +109,10 @@ fn kernel() -> Vec<Finding> {
         (MapType::SockMap, "socket maps", "4.14"),
         (MapType::RingBuf, "ring buffers", "5.8"),
     ];
+    let helpers = [
+        (BpfHelper::BPF_FUNC_tcp_gen_syncookie, "SYN cookies by XDP", "5.4"),
+        (BpfHelper::BPF_FUNC_check_mtu, "the MTU seen by XDP", "5.12"),
+    ];
     let mut findings: Vec<Finding> = programs
         .into_iter()
         .map(|(kind, what, since)| feature(what, since, is_program_supported(kind).map_err(|error| error.to_string())))
@@ -117,6 +121,9 @@ fn kernel() -> Vec<Finding> {
         .extend(maps.into_iter().map(|(kind, what, since)| {
             feature(what, since, is_map_supported(kind).map_err(|error| error.to_string()))
         }));
+    findings.extend(helpers.into_iter().map(|(helper, what, since)| {
+        feature(what, since, is_helper_supported(ProgramType::Xdp, helper).map_err(|error| error.to_string()))
+    }));
     findings.push(if Path::new("/sys/kernel/btf/vmlinux").exists() {
         Finding::ok("kernel BTF", "/sys/kernel/btf/vmlinux")
     } else {
@@ -186,6 +193,18 @@ fn limits() -> Vec<Finding> {
             Finding::degraded("listen backlog", detail, format!("sysctl net.core.somaxconn={ENOUGH}"))
         });
     }
+    findings.extend(sysctl("net/ipv4/tcp_syncookies").map(|value| {
+        let detail = format!("net.ipv4.tcp_syncookies = {value}");
+        if value == "0" {
+            Finding::degraded(
+                "SYN cookies",
+                detail,
+                "sysctl net.ipv4.tcp_syncookies=1: without them a SYN flood shuts clients out",
+            )
+        } else {
+            Finding::ok("SYN cookies", detail)
+        }
+    }));
     let ports = sysctl("net/ipv4/ip_local_port_range").unwrap_or_default();
     if let [first, last] = ports.split_whitespace().filter_map(|port| port.parse::<u32>().ok()).collect::<Vec<_>>()[..]
     {

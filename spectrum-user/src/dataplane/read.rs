@@ -51,6 +51,11 @@ impl CounterMaps {
         self.counters.get(&reason.index(), 0).map(|per_cpu| sum(&per_cpu))
     }
 
+    /// Requests for connections to an application, by its number.
+    pub fn requests(&self, app: u32) -> Result<u64, MapError> {
+        self.requests.get(&app, 0).map(|per_cpu| per_cpu.iter().sum())
+    }
+
     /// As [`Self::total`], for one application's number.
     pub fn of_app(&self, app: u32, reason: Reason) -> Result<Count, MapError> {
         self.app_counters.get(&app_counter(app, reason), 0).map(|per_cpu| sum(&per_cpu))

@@ -20,6 +20,7 @@ pub struct Application {
     pub ip_firewall: bool,
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
+    pub syn_cookies: SynCookies,
 }
 
 /// How long the proxy waits for a peer.
@@ -47,4 +48,16 @@ pub enum SpliceMode {
     Splice,
     /// Through a buffer in userspace.
     Copy,
+}
+
+/// Whether XDP answers SYNs with cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynCookies {
+    /// While the kernel gives cookies: its SYN queue is full, or a flood is under way.
+    #[default]
+    Auto,
+    /// Every SYN, flood or not.
+    Always,
+    /// The kernel sees every SYN.
+    Never,
 }

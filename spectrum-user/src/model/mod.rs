@@ -13,7 +13,7 @@ mod port;
 mod protocol;
 mod rule;
 
-pub use application::{Application, SpliceMode, Timeouts};
+pub use application::{Application, SpliceMode, SynCookies, Timeouts};
 pub use desired::{DesiredState, Zone};
 pub use edge::{ClosedPorts, Connectivity, Edge, EdgeIps};
 pub use id::{AppId, InvalidId, RuleId, ZoneId};

@@ -92,6 +92,11 @@ impl Metrics {
         Arc::clone(known)
     }
 
+    /// The counters of an application that has some.
+    pub fn known(&self, id: AppId) -> Option<Arc<AppMetrics>> {
+        self.0.apps.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
     /// Forgets applications that are in no table any more and have no connection left.
     pub fn prune(&self) {
         self.0.apps.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, app| Arc::strong_count(app) > 1);

@@ -9,6 +9,8 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
+use spectrum_user::dataplane::load::{Loaded, Options};
+
 use super::namespace::{DIRECTORY, Namespace};
 use crate::wait::DEADLINE;
 
@@ -26,6 +28,17 @@ impl Client {
 
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// Lets in what XDP at the edge answers: the far end of a veth pair is only told of it where it has a program, too
+    /// (`veth_xdp_flush`, drivers/net/veth.c). Without anything in its maps ours passes everything.
+    pub fn take_answers(&self) {
+        const PIN: &str = "/sys/fs/bpf/pass";
+        self.namespace.run(|| {
+            let mut loaded = Loaded::load(Options::default()).unwrap_or_else(|error| panic!("{error}"));
+            loaded.xdp().unwrap().pin(PIN).unwrap_or_else(|error| panic!("{PIN}: {error}"));
+        });
+        self.stdout("bpftool", &["net", "attach", "xdp", "pinned", PIN, "dev", "eth0"]);
     }
 
     /// A connection whose reads and writes have deadlines.

@@ -310,11 +310,6 @@ fn every_extension_of_later() {
         ("splice = ▶\"sockmap\"", "splice = \"sockmap\" is not built yet", "write \"auto\", \"splice\" or \"copy\""),
         ("▶max_connections = 1", "`max_connections` is not built yet", "remove it"),
         ("▶max_connections_per_ip = 1", "`max_connections_per_ip` is not built yet", "remove it"),
-        (
-            "syn_cookies = ▶\"always\"",
-            "syn_cookies = \"always\" is not built yet",
-            "remove it: the kernel's own SYN cookies are at work",
-        ),
         ("udp_proxy_header = ▶\"every\"", "udp_proxy_header = \"every\" is not built yet", "remove it"),
         ("connect_timeout = ▶\"0s\"", "`0s` is out of range", "write more than zero, and no more than \"10m\""),
         ("idle_timeout = ▶\"8d\"", "`8d` is out of range", "write more than zero, and no more than \"7days\""),

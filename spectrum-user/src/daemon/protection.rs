@@ -1,0 +1,100 @@
+//! Looks for floods twice a second, and switches the protected mode.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::{Running, View, view::Protection};
+use crate::{
+    model::{DesiredState, Instance, SynCookies},
+    shield::{Change, Floods, SynCookiesSwitch, SysctlError},
+};
+
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is known of floods, and the switch.
+pub(super) struct Watch {
+    floods: Floods,
+    switch: SynCookiesSwitch,
+    looks: Interval,
+    last: Instant,
+    /// The switch does not move: said once, not twice a second.
+    told: bool,
+}
+
+impl Watch {
+    pub(super) fn new(instance: &Instance) -> Self {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            floods: Floods::default(),
+            switch: SynCookiesSwitch::new(instance),
+            looks,
+            last: Instant::now(),
+            told: false,
+        }
+    }
+
+    pub(super) async fn due(&mut self) {
+        self.looks.tick().await;
+    }
+
+    /// The last act: what was changed is put back.
+    pub(super) fn end(mut self) {
+        if let Err(error) = self.switch.set(false) {
+            log::error!("{:#}; it stays 2 until `spectrum unload`", anyhow::Error::new(error));
+        }
+    }
+
+    fn look(&mut self, view: &View) {
+        let elapsed = self.last.elapsed();
+        self.last = Instant::now();
+        for (app, change) in self.floods.look(elapsed, &view.requests()) {
+            let name = view.name(app);
+            match change {
+                Change::Began { requests, completed } => log::warn!(
+                    "{name} is under a SYN flood: {requests:.0} requests a second, of which {:.1} % become connections",
+                    completed * 100.0
+                ),
+                Change::Ended => log::warn!("the SYN flood on {name} is over"),
+            }
+        }
+    }
+
+    fn switch(&mut self, view: &View) {
+        let floods: Vec<String> = self.floods.under_way().map(|app| view.name(app)).collect();
+        let always = wants_cookies(&view.desired());
+        match self.switch.set(always || !floods.is_empty()) {
+            Ok(changed) => {
+                self.told = false;
+                if changed && self.switch.is_on() {
+                    log::warn!("protected mode: every SYN to this host gets a cookie");
+                } else if changed {
+                    log::warn!("protected mode is over: cookies only where a listener's queue is full");
+                }
+            }
+            Err(error) => self.tell(error),
+        }
+        view.protected(self.switch.is_on().then_some(Protection { floods, always }));
+    }
+
+    fn tell(&mut self, error: SysctlError) {
+        if !std::mem::replace(&mut self.told, true) {
+            log::error!(
+                "{:#}; the kernel still gives cookies where a listener's queue is full",
+                anyhow::Error::new(error)
+            );
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn protect(&mut self) {
+        self.protection.look(&self.view);
+        self.protection.switch(&self.view);
+    }
+}
+
+fn wants_cookies(desired: &DesiredState) -> bool {
+    desired.applications.iter().any(|app| app.syn_cookies == SynCookies::Always)
+}

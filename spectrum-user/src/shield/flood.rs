@@ -1,0 +1,238 @@
+//! Whether an application is under a SYN flood: a judgement over counters, without any I/O.
+//!
+//! A flood of forged sources asks for many connections and completes few of them. A crowd completes them. So it takes
+//! both: far more requests than usual, and few connections that come of them, twice in a row.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::model::AppId;
+
+/// Requests per second that are never called a flood.
+const FLOOR: f64 = 2000.0;
+/// How many times the usual rate is suspicious.
+const ABOVE_USUAL: f64 = 8.0;
+/// The share of requests that become connections in a crowd, at the least.
+const COMPLETED: f64 = 0.3;
+/// Looks in a row that must be suspicious: connections of the last moment are not complete yet.
+const LOOKS: u32 = 2;
+/// The share of the suspicious rate below which it is calm.
+const CALM_BELOW: f64 = 0.5;
+/// How long it must be calm. The kernel takes cookies for two minutes after it gave the last one
+/// (`TCP_SYNCOOKIE_VALID`), so nobody who holds one is lost.
+const CALM_FOR: Duration = Duration::from_mins(1);
+/// What the usual rate is averaged over.
+const USUAL_OVER: Duration = Duration::from_mins(5);
+
+/// What has been counted for an application so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// SYNs that no rule refused.
+    pub requests: u64,
+    /// Connections accepted.
+    pub opened: u64,
+}
+
+/// What a look at the counters has shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    Began {
+        /// Per second.
+        requests: f64,
+        /// Of 1.
+        completed: f64,
+    },
+    Ended,
+}
+
+/// The applications that are watched.
+#[derive(Debug, Default)]
+pub struct Floods(HashMap<AppId, Watch>);
+
+impl Floods {
+    /// Judges by what was counted since the last look, `elapsed` ago by a clock that never jumps. Applications that are
+    /// gone are forgotten.
+    pub fn look(&mut self, elapsed: Duration, totals: &[(AppId, Totals)]) -> Vec<(AppId, Change)> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut changes = Vec::new();
+        for (app, totals) in totals {
+            let mut watch = before.remove(app).unwrap_or_else(|| Watch::begin(*totals));
+            if let Some(change) = watch.look(elapsed, *totals) {
+                changes.push((*app, change));
+            }
+            self.0.insert(*app, watch);
+        }
+        changes.extend(before.into_iter().filter(|(_, watch)| watch.is_flood()).map(|(app, _)| (app, Change::Ended)));
+        changes
+    }
+
+    /// The applications that are under a flood.
+    pub fn under_way(&self) -> impl Iterator<Item = AppId> {
+        self.0.iter().filter(|(_, watch)| watch.is_flood()).map(|(app, _)| *app)
+    }
+}
+
+#[derive(Debug)]
+struct Watch {
+    last: Totals,
+    /// Requests per second while there is no flood.
+    usual: f64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Quiet,
+    Suspicious { looks: u32 },
+    Flood { calm: Duration },
+}
+
+impl Watch {
+    const fn begin(last: Totals) -> Self {
+        Self { last, usual: 0.0, state: State::Quiet }
+    }
+
+    fn is_flood(&self) -> bool {
+        matches!(self.state, State::Flood { .. })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of a moment, compared roughly")]
+    fn look(&mut self, elapsed: Duration, totals: Totals) -> Option<Change> {
+        if elapsed.is_zero() {
+            return None;
+        }
+        // A counter that went back has changed hands: it says nothing this once.
+        let requests = totals.requests.saturating_sub(self.last.requests) as f64;
+        let opened = totals.opened.saturating_sub(self.last.opened) as f64;
+        self.last = totals;
+        let rate = requests / elapsed.as_secs_f64();
+        let completed = if requests > 0.0 { opened / requests } else { 1.0 };
+        let suspicious_from = FLOOR.max(ABOVE_USUAL * self.usual);
+        let (state, change) = match self.state {
+            State::Flood { calm } if rate < CALM_BELOW * suspicious_from => {
+                let calm = calm + elapsed;
+                if calm >= CALM_FOR { (State::Quiet, Some(Change::Ended)) } else { (State::Flood { calm }, None) }
+            }
+            State::Flood { .. } => (State::Flood { calm: Duration::ZERO }, None),
+            _ if rate <= suspicious_from || completed >= COMPLETED => (State::Quiet, None),
+            State::Quiet => (State::Suspicious { looks: 1 }, None),
+            State::Suspicious { looks } if looks + 1 < LOOKS => (State::Suspicious { looks: looks + 1 }, None),
+            State::Suspicious { .. } => {
+                (State::Flood { calm: Duration::ZERO }, Some(Change::Began { requests: rate, completed }))
+            }
+        };
+        self.state = state;
+        if state == State::Quiet {
+            let weight = 1.0 - (-elapsed.as_secs_f64() / USUAL_OVER.as_secs_f64()).exp();
+            self.usual += (rate - self.usual) * weight;
+        }
+        change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOK: Duration = Duration::from_millis(500);
+
+    fn app(name: &str) -> AppId {
+        AppId::derive(&[name])
+    }
+
+    /// One application under constant rates, from zero.
+    struct Run {
+        floods: Floods,
+        totals: Totals,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            let mut run = Self { floods: Floods::default(), totals: Totals::default() };
+            run.look(0, 0);
+            run
+        }
+
+        fn look(&mut self, requests: u64, opened: u64) -> Vec<Change> {
+            self.totals.requests += requests;
+            self.totals.opened += opened;
+            self.floods.look(LOOK, &[(app("a"), self.totals)]).into_iter().map(|(_, change)| change).collect()
+        }
+
+        fn many(&mut self, looks: u32, requests: u64, opened: u64) -> Vec<Change> {
+            (0..looks).flat_map(|_| self.look(requests, opened)).collect()
+        }
+
+        fn is_flood(&self) -> bool {
+            self.floods.under_way().next().is_some()
+        }
+    }
+
+    #[test]
+    fn many_requests_of_which_few_complete_are_a_flood_at_the_second_look() {
+        let mut run = Run::new();
+        assert_eq!(run.look(5000, 10), []);
+        let [Change::Began { requests, completed }] = run.look(5000, 10)[..] else { panic!("no flood") };
+        assert!((requests - 10_000.0).abs() < 1.0 && (completed - 0.002).abs() < 1e-6, "{requests} {completed}");
+        assert!(run.is_flood());
+    }
+
+    #[test]
+    fn a_crowd_is_no_flood() {
+        let mut run = Run::new();
+        assert_eq!(run.many(100, 50_000, 40_000), []);
+        assert!(!run.is_flood());
+    }
+
+    #[test]
+    fn a_moment_is_no_flood() {
+        let mut run = Run::new();
+        for _ in 0..20 {
+            assert_eq!(run.look(50_000, 0), []);
+            assert_eq!(run.look(10, 10), []);
+        }
+    }
+
+    #[test]
+    fn few_requests_are_no_flood_whatever_becomes_of_them() {
+        let mut run = Run::new();
+        assert_eq!(run.many(1000, 1000, 0), []);
+    }
+
+    #[test]
+    fn what_is_usual_for_an_application_is_no_flood() {
+        let mut run = Run::new();
+        // Ten minutes of 4000 a second, all complete; then many that do not, but not many more.
+        run.many(1200, 2000, 2000);
+        assert_eq!(run.many(20, 10_000, 100), [], "five times the usual rate");
+        assert_ne!(run.many(20, 30_000, 100), [], "fifteen times");
+    }
+
+    #[test]
+    fn it_ends_after_a_minute_of_calm_and_not_before() {
+        let mut run = Run::new();
+        run.many(2, 50_000, 0);
+        assert_eq!(run.many(119, 10, 10), []);
+        run.look(50_000, 0);
+        assert_eq!(run.many(119, 10, 10), [], "the minute begins anew");
+        assert_eq!(run.look(10, 10), [Change::Ended]);
+        assert!(!run.is_flood());
+    }
+
+    #[test]
+    fn an_application_that_is_removed_ends_its_flood() {
+        let mut run = Run::new();
+        run.many(2, 50_000, 0);
+        assert_eq!(run.floods.look(LOOK, &[]), [(app("a"), Change::Ended)]);
+        assert!(!run.is_flood());
+    }
+
+    #[test]
+    fn what_was_counted_before_the_first_look_and_counters_that_go_back_say_nothing() {
+        let mut floods = Floods::default();
+        let seen = |requests| [(app("a"), Totals { requests, opened: 0 })];
+        assert_eq!(floods.look(LOOK, &seen(1_000_000)), []);
+        assert_eq!(floods.look(LOOK, &seen(0)), []);
+        assert_eq!(floods.look(Duration::ZERO, &seen(1_000_000)), []);
+        assert_eq!(floods.under_way().count(), 0);
+    }
+}

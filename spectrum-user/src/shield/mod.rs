@@ -1,0 +1,9 @@
+//! What userspace adds to the shield: it sees floods in the counters and switches the protected mode.
+//!
+//! Deliberately not here: the answer to a SYN (XDP gives it), the counters (`dataplane`), and when this looks (`daemon`).
+
+mod flood;
+mod syncookies;
+
+pub use flood::{Change, Floods, Totals};
+pub use syncookies::{SynCookiesSwitch, SysctlError, restore};

@@ -1,0 +1,156 @@
+//! SYN cookies from XDP and floods of SYNs: real clients, a real generator, and the kernel's own counters.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    process::Command,
+};
+
+use spectrum_tests::{
+    World, config,
+    stream::Stream,
+    wait,
+    world::{EDGE, EDGE_V6, edge::Daemon},
+};
+
+const MEBIBYTE: usize = 1 << 20;
+
+/// `net.ipv4.tcp_syncookies` at the edge.
+fn syncookies(world: &World) -> String {
+    world.edge().stdout("sysctl", &["-n", "net.ipv4.tcp_syncookies"]).trim().to_owned()
+}
+
+/// A counter of the edge's kernel (`/proc/net/netstat`, section `TcpExt`).
+fn kernel_counter(world: &World, name: &str) -> u64 {
+    let text = world.edge().namespace().run(|| fs::read_to_string("/proc/thread-self/net/netstat").unwrap());
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let index = names.split(' ').position(|known| known == name).unwrap();
+    values.split(' ').nth(index).unwrap().parse().unwrap()
+}
+
+fn is_protected(edge: &Daemon<'_>) -> bool {
+    !edge.status()["daemon"]["protection"].is_null()
+}
+
+#[test]
+fn a_connection_that_began_with_a_cookie_carries_bytes_like_any_other() {
+    let world = World::new();
+    world.client().take_answers();
+    let before = world.edge().traces();
+    let (listener, origin) = world.origin().listen();
+    let app = config().app("tcp/443").on(&[EDGE, EDGE_V6]).origin(origin).extension("syn_cookies", "\"always\"");
+    let mut edge = world.edge().run(app);
+    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    assert_eq!(syncookies(&world), "2");
+    for to in [edge.at(443), edge.at_v6(443)] {
+        let client = world.client().connect(to).unwrap();
+        let (origin, _) = listener.accept().unwrap();
+        let (up, down) = (Stream::random(100 * MEBIBYTE), Stream::random(100 * MEBIBYTE));
+        let ends = [
+            up.clone().send(client.try_clone().unwrap()),
+            down.clone().send(origin.try_clone().unwrap()),
+            up.verify(origin),
+            down.verify(client),
+        ];
+        for end in ends {
+            end.join().unwrap();
+        }
+    }
+    assert_eq!(edge.counter("syn_cookie"), 2);
+    assert_eq!(kernel_counter(&world, "SyncookiesRecv"), 2, "the kernel takes what acknowledges XDP's cookies");
+    assert_eq!(kernel_counter(&world, "SyncookiesSent"), 0, "and gave none itself");
+    assert_eq!(kernel_counter(&world, "SyncookiesFailed"), 0);
+    assert!(edge.terminate().success());
+    assert_eq!(syncookies(&world), "1");
+    before.assert_unchanged(world.edge());
+}
+
+#[test]
+fn an_application_that_wants_no_cookies_is_left_to_the_kernel() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let edge = world.edge().run(config().app("tcp/443").origin(origin.addr()).extension("syn_cookies", "\"never\""));
+    world.edge().stdout("sysctl", &["-w", "net.ipv4.tcp_syncookies=2"]);
+    assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
+    assert_eq!(edge.counter("syn_cookie"), 0);
+    assert_eq!(kernel_counter(&world, "SyncookiesSent"), 1);
+}
+
+#[test]
+fn a_flood_is_seen_and_answered_and_clients_get_through() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+    let mut open = world.client().connect(edge.at(443)).unwrap();
+    assert!(!is_protected(&edge));
+    assert_eq!(syncookies(&world), "1");
+
+    let mut flood = Command::new("hping3");
+    flood.args(["--syn", "--destport", "443", "--interval", "u50", "--rand-source", "--quiet", &EDGE.to_string()]);
+    let mut flood = world.client().namespace().start(flood);
+    wait::eventually("the flood is seen", || is_protected(&edge).then_some(()));
+    let status = edge.status();
+    assert_eq!(status["daemon"]["protection"]["floods"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(syncookies(&world), "2");
+    let answered = edge.counter("syn_cookie");
+    for _ in 0..50 {
+        assert_eq!(world.client().ask(edge.at(443), b"in the flood"), b"in the flood");
+    }
+    assert!(edge.counter("syn_cookie") > answered + 50, "the flood goes on, and is answered");
+    assert!(kernel_counter(&world, "SyncookiesRecv") >= 50);
+    open.write_all(b"x").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    drop(open);
+    flood.kill().unwrap();
+    flood.wait().unwrap();
+    assert!(edge.terminate().success());
+    assert_eq!(syncookies(&world), "1", "the end of the daemon is the end of the protected mode");
+    assert!(edge.process().printed().contains("SYN flood"), "it says so");
+}
+
+#[test]
+fn what_a_killed_daemon_left_switched_is_put_back() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let always = config().app("tcp/443").origin(origin.addr()).extension("syn_cookies", "\"always\"");
+    let auto = config().app("tcp/443").origin(origin.addr());
+    let mut edge = world.edge().run(&always);
+    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    edge.kill();
+    assert_eq!(syncookies(&world), "2", "the protection goes on");
+    let mut edge = world.edge().run(&auto);
+    assert_eq!(syncookies(&world), "1", "the next start puts it back");
+    edge.reload(&always);
+    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    edge.reload(&auto);
+    wait::eventually("the protected mode is off", || (!is_protected(&edge)).then_some(()));
+    assert_eq!(syncookies(&world), "1", "so does a reload");
+    edge.reload(&always);
+    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    edge.kill();
+    world.edge().spectrum_ok(&["unload"]);
+    assert_eq!(syncookies(&world), "1", "and so does unload");
+}
+
+#[test]
+fn where_the_sysctl_cannot_be_changed_it_serves_and_says_so() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let always = config().app("tcp/443").origin(origin.addr()).extension("syn_cookies", "\"always\"");
+    let config = world.edge().write_config(&always);
+    let mut edge = world.edge().start_command(|spectrum| {
+        let mut command = Command::new("unshare");
+        let script = "mount --bind -o ro /proc/sys /proc/sys && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(spectrum).args(["run", "--config"]).arg(&config);
+        command
+    });
+    edge.await_ready();
+    wait::eventually("it says so", || {
+        edge.process().printed().contains("tcp_syncookies cannot be changed").then_some(())
+    });
+    assert!(!is_protected(&edge));
+    assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
+}
