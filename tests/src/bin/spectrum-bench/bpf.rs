@@ -7,9 +7,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use anyhow::{Context as _, Result};
 use bytemuck::{Pod, Zeroable};
 
-/// `XDP_DROP` and `XDP_PASS` of `enum xdp_action`.
+/// Of `enum xdp_action`.
 pub(crate) const XDP_DROP: i32 = 1;
 pub(crate) const XDP_PASS: i32 = 2;
+pub(crate) const XDP_TX: i32 = 3;
 
 /// Loads the XDP program that only returns `action`.
 pub(crate) fn load_constant(action: i32) -> Result<OwnedFd> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use spectrum_common::Reason;
 use spectrum_tests::Frame;
+use spectrum_tests::frame::{ACK, SYN};
 
 use crate::stats::Random;
 
@@ -14,6 +15,9 @@ pub(super) const EDGE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0,
 pub(super) const PORT: u16 = 443;
 /// A prefix that an allow rule names.
 pub(super) const ALLOWED_V4: (Ipv4Addr, u32) = (Ipv4Addr::new(192, 0, 2, 0), 24);
+
+/// An MSS of 1460, SACK, timestamps, a window scale: what Linux asks with.
+const OPTIONS: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
 
 /// A way through the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +29,12 @@ pub(super) enum Path {
     AllowedV4,
     BlockedV4,
     BlockedV6,
+    AnsweredV4,
+    AnsweredV6,
 }
 
 impl Path {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::NotOursV4,
         Self::NotOursV6,
         Self::SteeredV4,
@@ -36,6 +42,8 @@ impl Path {
         Self::AllowedV4,
         Self::BlockedV4,
         Self::BlockedV6,
+        Self::AnsweredV4,
+        Self::AnsweredV6,
     ];
 
     pub(super) const fn title(self) -> &'static str {
@@ -47,6 +55,8 @@ impl Path {
             Self::AllowedV4 => "steered, allowed by prefix, IPv4",
             Self::BlockedV4 => "blocked by prefix, IPv4",
             Self::BlockedV6 => "blocked by prefix, IPv6",
+            Self::AnsweredV4 => "a SYN, answered with a cookie, IPv4",
+            Self::AnsweredV6 => "a SYN, answered with a cookie, IPv6",
         }
     }
 
@@ -57,13 +67,17 @@ impl Path {
             Self::SteeredV4 | Self::SteeredV6 => Reason::Steered,
             Self::AllowedV4 => Reason::Allowed,
             Self::BlockedV4 | Self::BlockedV6 => Reason::Blocked,
+            Self::AnsweredV4 | Self::AnsweredV6 => Reason::SynCookie,
         }
     }
 
     pub(super) fn frames(self, sources: &Sources) -> Vec<Vec<u8>> {
         let frames = |sources: &[IpAddr], destination: IpAddr| -> Vec<Vec<u8>> {
-            let syn = Frame { destination, destination_port: PORT, ..Frame::tcp_syn() };
-            sources.iter().map(|source| Frame { source: *source, ..syn.clone() }.build()).collect()
+            // Segments of open connections are what there is most of; only what is to be answered asks for one.
+            let (tcp_flags, tcp_options) =
+                if self.reason() == Reason::SynCookie { (SYN, OPTIONS.to_vec()) } else { (ACK, Vec::new()) };
+            let frame = Frame { destination, destination_port: PORT, tcp_flags, tcp_options, ..Frame::tcp_syn() };
+            sources.iter().map(|source| Frame { source: *source, ..frame.clone() }.build()).collect()
         };
         let elsewhere_v4 = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 11));
         let elsewhere_v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x11));
@@ -75,6 +89,8 @@ impl Path {
             Self::AllowedV4 => frames(&sources.allowed_v4, EDGE_V4.into()),
             Self::BlockedV4 => frames(&sources.blocked_v4, EDGE_V4.into()),
             Self::BlockedV6 => frames(&sources.blocked_v6, EDGE_V6.into()),
+            Self::AnsweredV4 => frames(&sources.free_v4, EDGE_V4.into()),
+            Self::AnsweredV6 => frames(&sources.free_v6, EDGE_V6.into()),
         }
     }
 }

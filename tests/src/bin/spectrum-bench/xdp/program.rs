@@ -1,6 +1,7 @@
 //! Spectrum's own object with the maps of an ordinary node: one application and the rules of [`Sources`].
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -14,6 +15,7 @@ use spectrum_user::dataplane::diff::diff;
 use spectrum_user::dataplane::image::{MapImage, Prefix, octets};
 use spectrum_user::dataplane::load::{Loaded, Options};
 use spectrum_user::dataplane::maps::{ConfigMaps, MapSource};
+use spectrum_user::listen::Listeners;
 
 use super::frames::{ALLOWED_V4, EDGE_V4, EDGE_V6, PORT, Sources};
 
@@ -21,6 +23,7 @@ pub(super) struct Program {
     loaded: Loaded,
     descriptor: OwnedFd,
     _maps: ConfigMaps,
+    _listeners: Listeners,
 }
 
 impl Program {
@@ -29,7 +32,12 @@ impl Program {
         let descriptor = loaded.xdp()?.fd()?.as_fd().try_clone_to_owned()?;
         let mut maps = ConfigMaps::open(MapSource::Object(&mut loaded.ebpf))?;
         maps.apply(&diff(&MapImage::default(), &image(sources)))?;
-        Ok(Self { loaded, descriptor, _maps: maps })
+        // For the answers to SYNs: a listener, the way to it, and cookies for every SYN, all in a namespace of our own.
+        let listeners = Listeners::bind(1)?;
+        maps.set_tcp_listener(listeners.sockets.first().context("no listener")?)?;
+        loaded.steer()?.attach(File::open("/proc/thread-self/ns/net")?)?;
+        fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").context("write tcp_syncookies")?;
+        Ok(Self { loaded, descriptor, _maps: maps, _listeners: listeners })
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
