@@ -44,9 +44,9 @@ pub(crate) fn syn_ack(ctx: &XdpContext, packet: &Packet, cookie: u32) -> Option<
         Family::V4 => IPV4,
         Family::V6 => IPV6,
     };
-    let more = (network + ip + TCP) as i64 - (end - front) as i64;
+    let more = (network + ip + TCP).wrapping_sub(end - front).cast_signed() as i32;
     // SAFETY: the helper checks what it is asked for; every pointer into the packet is made anew afterwards.
-    if unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), more as i32) } != 0 {
+    if unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), more) } != 0 {
         return None;
     }
     write(ctx, packet, network, cookie, asked);

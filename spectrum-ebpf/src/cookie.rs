@@ -1,7 +1,7 @@
 //! SYN cookies: a flood of SYNs is answered before the kernel allocates anything for one of them.
 //!
 //! The kernel itself decides when: `bpf_tcp_gen_syncookie` gives a cookie while a listener's SYN queue is full
-//! (`net.ipv4.tcp_syncookies = 1`) or always (`2`), and ENOENT otherwise (`tcp_get_syncookie_mss`, net/ipv4/tcp_input.c).
+//! (`net.ipv4.tcp_syncookies = 1`) or always (`2`), and ENOENT otherwise (`tcp_get_syncookie_mss`, `net/ipv4/tcp_input.c`).
 //! It is the cookie that the kernel's own stack checks when the client acknowledges it, and the call leaves the mark on
 //! the listener without which that check refuses.
 
@@ -77,5 +77,5 @@ fn make(ctx: &XdpContext, packet: &Packet) -> Option<u32> {
     }
     let cookie = generate!(5 6 7 8 9 10 11 12 13 14 15);
     // The upper half is the largest segment that the client takes, which the cookie holds too.
-    if cookie < 0 { None } else { Some(cookie as u32) }
+    if cookie < 0 { None } else { Some(cookie.cast_unsigned() as u32) }
 }

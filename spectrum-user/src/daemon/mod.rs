@@ -64,13 +64,14 @@ pub async fn run(source: Source, kernel_log: KernelLog) -> anyhow::Result<()> {
 /// As [`run`]; `ready` is called once everything serves.
 pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(&Running)) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen to signals")?;
-    let mut running = start(source, kernel_log).await?;
+    // Boxed, like a reload and the end: this future would be as large as the largest of them for as long as it serves.
+    let mut running = Box::new(Box::pin(start(source, kernel_log)).await?);
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     ready(&running);
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Reload => running.reload().await,
+                Signal::Reload => Box::pin(running.reload()).await,
                 Signal::Stop => break,
             },
             sample = running.samples.next() => samples::tell(sample, &running.view),
@@ -84,7 +85,7 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
             }
         }
     }
-    stop(running, signals).await
+    Box::pin(stop(*running, signals)).await
 }
 
 /// Drains, then takes away what `run` brought.

@@ -84,13 +84,11 @@ impl Path {
         match self {
             Self::NotOursV4 => frames(&sources.free_v4, elsewhere_v4),
             Self::NotOursV6 => frames(&sources.free_v6, elsewhere_v6),
-            Self::SteeredV4 => frames(&sources.free_v4, EDGE_V4.into()),
-            Self::SteeredV6 => frames(&sources.free_v6, EDGE_V6.into()),
+            Self::SteeredV4 | Self::AnsweredV4 => frames(&sources.free_v4, EDGE_V4.into()),
+            Self::SteeredV6 | Self::AnsweredV6 => frames(&sources.free_v6, EDGE_V6.into()),
             Self::AllowedV4 => frames(&sources.allowed_v4, EDGE_V4.into()),
             Self::BlockedV4 => frames(&sources.blocked_v4, EDGE_V4.into()),
             Self::BlockedV6 => frames(&sources.blocked_v6, EDGE_V6.into()),
-            Self::AnsweredV4 => frames(&sources.free_v4, EDGE_V4.into()),
-            Self::AnsweredV6 => frames(&sources.free_v6, EDGE_V6.into()),
         }
     }
 }
