@@ -52,6 +52,12 @@ pub mod steer_flags {
     pub const CLOSED: u32 = CLOSED_DROP | CLOSED_RESET;
 }
 
+/// Bits of `MODE`.
+pub mod mode {
+    /// Segments of no connection are dropped.
+    pub const PROTECTED: u32 = 1;
+}
+
 /// Scope of user rules: they apply in every zone. Zone numbers start at 1.
 pub const SCOPE_USER: u32 = 0;
 

@@ -27,6 +27,8 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const APP_COUNTERS: &str = "APP_COUNTERS";
 /// Requests for connections per application.
 pub const REQUESTS: &str = "REQUESTS";
+/// What userspace has switched on.
+pub const MODE: &str = "MODE";
 /// Sampled verdicts.
 pub const EVENTS: &str = "EVENTS";
 /// Token bucket per CPU that keeps [`EVENTS`] quiet during a flood.
@@ -35,8 +37,22 @@ pub const SAMPLER: &str = "SAMPLER";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 13] =
-    [STEER, RULES_V4, RULES_V6, LISTENERS, APPS, RULES, ZONES, COUNTERS, APP_COUNTERS, REQUESTS, EVENTS, SAMPLER, META];
+pub const MAPS: [&str; 14] = [
+    STEER,
+    RULES_V4,
+    RULES_V6,
+    LISTENERS,
+    APPS,
+    RULES,
+    ZONES,
+    COUNTERS,
+    APP_COUNTERS,
+    REQUESTS,
+    MODE,
+    EVENTS,
+    SAMPLER,
+    META,
+];
 
 /// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).
 pub const EXPLAIN: &str = "EXPLAIN";

@@ -39,6 +39,16 @@ pub enum Reason {
     /// A SYN to an application while the kernel gives SYN cookies: XDP has answered it, and the kernel hears of the client
     /// only when it acknowledges the cookie. Answered.
     SynCookie = 14,
+    /// Flags of a TCP segment that no sender of good faith combines: SYN with FIN or RST, RST with FIN, or none of SYN,
+    /// ACK and RST. Dropped.
+    IllegalFlags = 15,
+    /// To an application from its own address and port (LAND). Dropped.
+    Land = 16,
+    /// From port 0, which nobody can answer. Dropped.
+    PortZero = 17,
+    /// A TCP segment of no connection in the protected mode: it does not ask for one, belongs to none, and acknowledges
+    /// no cookie. Dropped.
+    Orphan = 18,
 }
 
 /// What XDP does with the packets of a reason.
@@ -54,7 +64,7 @@ pub enum Action {
 pub const SLOTS: u32 = 32;
 
 impl Reason {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::NotIp,
         Self::Truncated,
         Self::Malformed,
@@ -70,6 +80,10 @@ impl Reason {
         Self::NoListener,
         Self::OpenConnection,
         Self::SynCookie,
+        Self::IllegalFlags,
+        Self::Land,
+        Self::PortZero,
+        Self::Orphan,
     ];
 
     /// The name in metrics, events and `spectrum why`.
@@ -90,6 +104,10 @@ impl Reason {
             Self::NoListener => "no_listener",
             Self::OpenConnection => "open_connection",
             Self::SynCookie => "syn_cookie",
+            Self::IllegalFlags => "illegal_flags",
+            Self::Land => "land",
+            Self::PortZero => "port_zero",
+            Self::Orphan => "orphan",
         }
     }
 
@@ -113,13 +131,23 @@ impl Reason {
             Self::NoListener => "steered, but no daemon listens; refused, and the kernel resets",
             Self::OpenConnection => "no application has the port any more, but the connection is open; passed",
             Self::SynCookie => "a SYN while SYN cookies are given: answered with one",
+            Self::IllegalFlags => "TCP flags that no sender of good faith combines; dropped",
+            Self::Land => "from the very address and port that it is for; dropped",
+            Self::PortZero => "from port 0, which nobody can answer; dropped",
+            Self::Orphan => "a TCP segment of no connection, in the protected mode; dropped",
         }
     }
 
     /// What XDP does with the packet: the only place where a reason becomes an action.
     pub const fn action(self) -> Action {
         match self {
-            Self::Blocked | Self::ClosedPort | Self::NoListener => Action::Drop,
+            Self::Blocked
+            | Self::ClosedPort
+            | Self::NoListener
+            | Self::IllegalFlags
+            | Self::Land
+            | Self::PortZero
+            | Self::Orphan => Action::Drop,
             Self::NotIp
             | Self::Truncated
             | Self::Malformed

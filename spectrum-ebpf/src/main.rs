@@ -14,7 +14,9 @@ mod answer;
 mod cookie;
 mod count;
 mod maps;
+mod orphan;
 mod parse;
+mod sane;
 mod sockets;
 mod steering;
 mod verdict;
@@ -26,7 +28,7 @@ use aya_ebpf::{
     programs::{SkLookupContext, XdpContext},
 };
 use aya_log_ebpf::debug;
-use spectrum_common::reason::Action;
+use spectrum_common::{Reason, reason::Action};
 
 use crate::{parse::Packet, verdict::Verdict};
 
@@ -55,10 +57,19 @@ fn filter(ctx: &XdpContext, packet: &Packet) -> Verdict {
         Ok(owner) => owner,
         Err(reason) => return Verdict::of(reason),
     };
+    if let Err(reason) = sane::check(packet) {
+        return Verdict { reason, app: owner.app, rule: 0 };
+    }
     let verdict = access::check(packet, owner);
-    if verdict.reason.action() == Action::Pass && packet.flags.is_request() {
+    if verdict.reason.action() != Action::Pass {
+        return verdict;
+    }
+    if packet.flags.is_request() {
         count::request(owner.app);
         return cookie::answer(ctx, packet, owner).unwrap_or(verdict);
+    }
+    if orphan::is_one(ctx, packet) {
+        return Verdict { reason: Reason::Orphan, ..verdict };
     }
     verdict
 }

@@ -47,6 +47,10 @@ pub(crate) static COUNTERS: PerCpuArray<Count, { SLOTS as usize }> = PerCpuArray
 #[btf_map]
 pub(crate) static APP_COUNTERS: PerCpuArray<Count, { limits::APPLICATIONS * SLOTS as usize }> = PerCpuArray::new();
 
+/// Bits of `mode`: what userspace has switched on for as long as a flood lasts.
+#[btf_map]
+pub(crate) static MODE: Array<u32, 1> = Array::new();
+
 /// TCP segments that ask an application for a connection, per application: what userspace sees a flood by.
 #[btf_map]
 pub(crate) static REQUESTS: PerCpuArray<u64, { limits::APPLICATIONS }> = PerCpuArray::new();

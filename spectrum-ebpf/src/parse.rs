@@ -33,20 +33,35 @@ pub(crate) struct Packet {
 
 /// The flags of a TCP segment (RFC 9293 3.1).
 #[derive(Clone, Copy)]
-pub(crate) struct TcpFlags(u8);
+pub(crate) struct TcpFlags(u32);
 
 impl TcpFlags {
-    const FIN: u8 = 1;
-    const SYN: u8 = 2;
-    const RST: u8 = 4;
-    const ACK: u8 = 16;
-    /// Not TCP, or cut short: neither a segment nor the beginning of anything.
-    const UNREAD: Self = Self(u8::MAX);
+    const FIN: u32 = 1;
+    const SYN: u32 = 2;
+    const RST: u32 = 4;
+    const ACK: u32 = 16;
+    /// Not TCP, or cut short. No segment has this bit.
+    const UNREAD: Self = Self(0x100);
 
-    /// Whether it does not begin a connection.
+    /// Whether it is TCP and does not begin a connection.
     #[inline(always)]
     pub(crate) const fn is_segment(self) -> bool {
-        self.0 & Self::SYN == 0
+        self.0 & (Self::UNREAD.0 | Self::SYN) == 0
+    }
+
+    /// Whether it is TCP, and not [`Self::is_request`].
+    #[inline(always)]
+    pub(crate) const fn is_other(self) -> bool {
+        self.0 & Self::UNREAD.0 == 0 && !self.is_request()
+    }
+
+    /// Whether a sender of good faith combines them so (RFC 9293 3.10). What cannot be read is not judged.
+    #[inline(always)]
+    pub(crate) const fn are_legal(self) -> bool {
+        // One bit for each combination of FIN, SYN, RST and ACK, in this order: SYN, RST, ACK, ACK with one other.
+        const LEGAL: u32 = 1 << 2 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12;
+        let combination = self.0 & (Self::FIN | Self::SYN | Self::RST) | (self.0 & Self::ACK) >> 1;
+        self.0 & Self::UNREAD.0 != 0 || LEGAL >> combination & 1 != 0
     }
 
     /// Whether it asks for a connection.
@@ -294,7 +309,7 @@ fn ports(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
         if packet.protocol == PROTOCOL_TCP
             && let Ok(rest) = cursor.take::<TcpRest>()
         {
-            packet.flags = TcpFlags(rest.flags);
+            packet.flags = TcpFlags(u32::from(rest.flags));
         }
     }
     Ok(())

@@ -51,6 +51,8 @@ pub struct Frame {
     pub source_port: u16,
     pub destination_port: u16,
     pub tcp_flags: u8,
+    pub sequence: u32,
+    pub acknowledges: u32,
     /// Behind the TCP header; whole words of four bytes.
     pub tcp_options: Vec<u8>,
     pub payload: Vec<u8>,
@@ -92,6 +94,8 @@ impl Default for Frame {
             source_port: 40_000,
             destination_port: 443,
             tcp_flags: SYN,
+            sequence: 1,
+            acknowledges: 0,
             tcp_options: Vec::new(),
             payload: Vec::new(),
             truncate_at: None,
@@ -203,7 +207,9 @@ impl Frame {
                 segment.extend(self.source_port.to_be_bytes());
                 segment.extend(self.destination_port.to_be_bytes());
                 let words = small(5 + self.tcp_options.len() / 4);
-                segment.extend([0, 0, 0, 1, 0, 0, 0, 0, words << 4, self.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
+                segment.extend(self.sequence.to_be_bytes());
+                segment.extend(self.acknowledges.to_be_bytes());
+                segment.extend([words << 4, self.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
                 segment.extend(&self.tcp_options);
                 16
             }

@@ -13,7 +13,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod, TestRun as _, TestRunOptions,
-    maps::{LpmTrie, Map, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::Key},
+    maps::{Array, LpmTrie, Map, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::Key},
     programs::{SkLookup, Xdp},
 };
 use ipnet::IpNet;
@@ -22,7 +22,7 @@ use spectrum_common::{
     Reason,
     layout::{
         Count, Event, PROTOCOL_TCP, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, app_counter,
-        listener_slot, steer_flags,
+        listener_slot, mode, steer_flags,
     },
     names, steer,
 };
@@ -227,6 +227,12 @@ impl Kernel {
             other => Action::Other(other),
         };
         (action, out)
+    }
+
+    /// Drops segments of no connection, as the daemon does while a flood lasts.
+    pub fn protect(&mut self) {
+        let mut map: Array<_, u32> = self.ebpf.map_mut(names::MODE).unwrap().try_into().unwrap();
+        map.set(0, mode::PROTECTED, 0).expect("write MODE");
     }
 
     /// Brings the steering program into the network namespace of the calling thread, as long as this lives.

@@ -101,6 +101,8 @@ fn a_flood_is_seen_and_answered_and_clients_get_through() {
     }
     assert!(edge.counter("syn_cookie") > answered + 50, "the flood goes on, and is answered");
     assert!(kernel_counter(&world, "SyncookiesRecv") >= 50);
+    world.client().output("hping3", &["--ack", "--destport", "443", "--count", "5", "--fast", &EDGE.to_string()]);
+    assert!(edge.counter("orphan") >= 5, "segments of no connection are dropped meanwhile");
     open.write_all(b"x").unwrap();
     open.read_exact(&mut [0]).unwrap();
     drop(open);

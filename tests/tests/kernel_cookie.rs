@@ -114,7 +114,7 @@ fn whatever_stands_around_it() {
 #[test]
 fn what_is_no_request_goes_to_the_kernel_as_it_came() {
     with_cookies("2", App::default(), |kernel| {
-        for flags in [ACK, SYN | ACK, SYN | RST, SYN | FIN, RST, FIN | ACK, 0] {
+        for flags in [ACK, SYN | ACK, RST, RST | ACK, FIN | ACK] {
             for frame in both(|frame| Frame { tcp_flags: flags, ..frame }) {
                 let bytes = frame.build();
                 assert_eq!(kernel.xdp_making(&bytes), (Action::Pass, bytes), "flags {flags:#x}");

@@ -6,6 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Running, View, view::Protection};
 use crate::{
+    dataplane::instance::KernelInstance,
     model::{DesiredState, Instance, SynCookies},
     shield::{Change, Floods, SynCookiesSwitch, SysctlError},
 };
@@ -18,6 +19,8 @@ pub(super) struct Watch {
     switch: SynCookiesSwitch,
     looks: Interval,
     last: Instant,
+    /// Segments of no connection are dropped.
+    refusing: bool,
     /// The switch does not move: said once, not twice a second.
     told: bool,
 }
@@ -31,6 +34,7 @@ impl Watch {
             switch: SynCookiesSwitch::new(instance),
             looks,
             last: Instant::now(),
+            refusing: false,
             told: false,
         }
     }
@@ -40,7 +44,8 @@ impl Watch {
     }
 
     /// The last act: what was changed is put back.
-    pub(super) fn end(mut self) {
+    pub(super) fn end(mut self, kernel: &mut KernelInstance) {
+        self.refuse_orphans(false, kernel);
         if let Err(error) = self.switch.set(false) {
             log::error!("{:#}; it stays 2 until `spectrum unload`", anyhow::Error::new(error));
         }
@@ -61,9 +66,10 @@ impl Watch {
         }
     }
 
-    fn switch(&mut self, view: &View) {
+    fn switch(&mut self, view: &View, kernel: &mut KernelInstance) {
         let floods: Vec<String> = self.floods.under_way().map(|app| view.name(app)).collect();
         let always = wants_cookies(&view.desired());
+        self.refuse_orphans(!floods.is_empty(), kernel);
         match self.switch.set(always || !floods.is_empty()) {
             Ok(changed) => {
                 self.told = false;
@@ -76,6 +82,17 @@ impl Watch {
             Err(error) => self.tell(error),
         }
         view.protected(self.switch.is_on().then_some(Protection { floods, always }));
+    }
+
+    /// Only while there is a flood, and not because an application wants cookies at all times.
+    fn refuse_orphans(&mut self, on: bool, kernel: &mut KernelInstance) {
+        if on == self.refusing {
+            return;
+        }
+        match kernel.protect(on) {
+            Ok(()) => self.refusing = on,
+            Err(error) => log::error!("{:#}", anyhow::Error::new(error)),
+        }
     }
 
     fn tell(&mut self, error: SysctlError) {
@@ -91,7 +108,7 @@ impl Watch {
 impl Running {
     pub(super) fn protect(&mut self) {
         self.protection.look(&self.view);
-        self.protection.switch(&self.view);
+        self.protection.switch(&self.view, &mut self.kernel);
     }
 }
 

@@ -52,10 +52,12 @@ impl Running {
 
     /// The last steps: what the kernel holds, what listens, what is written.
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        let Self { kernel, netlink, servers, telemetry, samples, diagnostics, interfaces, protection, view, .. } = self;
+        let Self {
+            mut kernel, netlink, servers, telemetry, samples, diagnostics, interfaces, protection, view, ..
+        } = self;
         drop((samples, diagnostics, interfaces, view));
         servers.end().await;
-        protection.end();
+        protection.end(&mut kernel);
         telemetry.events.close();
         kernel.release(&netlink).await?;
         Ok(())
@@ -118,6 +120,8 @@ impl Starting {
         report_limits(&listeners, &desired);
         let first = listeners.sockets.first().context("no worker")?;
         self.kernel.listen(first)?;
+        // An earlier process may have been killed under a flood.
+        self.kernel.protect(false)?;
         let listening: SocketAddr = first.local_addr().context("the listening socket's address")?;
 
         let metrics = Metrics::new(workers);

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
 use spectrum_common::{
-    layout::{Count, Meta, ObjectId, PROTOCOL_TCP, listener_slot},
+    layout::{Count, Meta, ObjectId, PROTOCOL_TCP, listener_slot, mode},
     reason::SLOTS,
 };
 
@@ -38,6 +38,11 @@ impl ConfigMaps {
 
     pub fn set_meta(&mut self, meta: Meta) -> Result<(), MapError> {
         self.meta.set(0, meta, 0)
+    }
+
+    /// Switches what the programs do for as long as a flood lasts.
+    pub fn set_protected(&mut self, on: bool) -> Result<(), MapError> {
+        self.mode.set(0, if on { mode::PROTECTED } else { 0 }, 0)
     }
 
     /// Puts a listening TCP socket where the steering program looks for it.

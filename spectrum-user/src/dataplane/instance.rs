@@ -65,6 +65,8 @@ pub enum InstanceError {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    #[error("write the map MODE")]
+    Protect(#[source] MapError),
     #[error("put the listening socket into the map LISTENERS")]
     Listen(#[source] MapError),
 }
@@ -164,6 +166,11 @@ impl KernelInstance {
         let any = !again.is_empty();
         self.attached.extend(again);
         Ok(any)
+    }
+
+    /// Drops segments of no connection, or leaves them to the kernel.
+    pub fn protect(&mut self, on: bool) -> Result<(), InstanceError> {
+        self.maps.set_protected(on).map_err(InstanceError::Protect)
     }
 
     /// Leads every steered TCP connection to `listener` and the sockets that share its port.

@@ -23,6 +23,7 @@ pub struct ConfigMaps {
     pub(super) app_counters: PerCpuArray<MapData, Count>,
     pub(super) meta: Array<MapData, Meta>,
     pub(super) listeners: SockMap<MapData>,
+    pub(super) mode: Array<MapData, u32>,
 }
 
 /// Maps that the kernel programs write.
@@ -81,6 +82,7 @@ impl ConfigMaps {
             app_counters: source.open(names::APP_COUNTERS)?,
             meta: source.open(names::META)?,
             listeners: source.open(names::LISTENERS)?,
+            mode: source.open(names::MODE)?,
         })
     }
 }
@@ -109,7 +111,7 @@ pub struct Expected {
 }
 
 /// What a pinned map must look like before it is used.
-pub const EXPECTED: [Expected; 10] = [
+pub const EXPECTED: [Expected; 11] = [
     lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
     lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
     lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
@@ -119,6 +121,7 @@ pub const EXPECTED: [Expected; 10] = [
     array::<Count>(names::COUNTERS, SLOTS as usize),
     array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS as usize),
     array::<u64>(names::REQUESTS, limits::APPLICATIONS),
+    array::<u32>(names::MODE, 1),
     array::<Meta>(names::META, 1),
 ];
 

@@ -1,0 +1,53 @@
+//! TCP segments of no connection: dropped in the protected mode, and only then.
+//!
+//! The kernel's own table of sockets is what knows the connections, so an open one always passes. Outside of an attack an
+//! orphan is worth an answer: the reset tells a peer that its connection is gone.
+
+use aya_ebpf::{helpers::generated::bpf_tcp_check_syncookie, programs::XdpContext};
+use spectrum_common::layout::mode;
+
+use crate::{
+    answer,
+    maps::MODE,
+    parse::Packet,
+    sockets::{Socket, anybody_listens},
+};
+
+/// As in `cookie`: of the IP header only the version and the addresses are read.
+const IP_BYTES: u32 = 40;
+/// The helper reads no options here.
+const TCP_BYTES: u32 = 20;
+
+#[inline(always)]
+pub(crate) fn is_one(ctx: &XdpContext, packet: &Packet) -> bool {
+    if !packet.flags.is_other() || !is_protected() || !anybody_listens() {
+        return false;
+    }
+    let Some(socket) = Socket::of(ctx, packet) else { return true };
+    socket.is_listening() && !acknowledges_cookie(ctx, packet, &socket)
+}
+
+#[inline(always)]
+fn is_protected() -> bool {
+    MODE.get(0).is_some_and(|bits| *bits & mode::PROTECTED != 0)
+}
+
+/// Whether the segment acknowledges a cookie of ours: then it makes a connection.
+#[inline(always)]
+fn acknowledges_cookie(ctx: &XdpContext, packet: &Packet, socket: &Socket) -> bool {
+    let (front, end) = (ctx.data(), ctx.data_end());
+    let network = front + (packet.network & answer::MOST_NETWORK);
+    let transport = front + (packet.transport & answer::MOST_TRANSPORT);
+    if packet.transport > answer::MOST_TRANSPORT {
+        // What is not answered by XDP has no cookie of it, but perhaps one of the kernel's.
+        return true;
+    }
+    if network + IP_BYTES as usize > end || transport + TCP_BYTES as usize > end {
+        return false;
+    }
+    // SAFETY: both headers lie within the packet, as just checked, and the socket is held.
+    let checked = unsafe {
+        bpf_tcp_check_syncookie(socket.as_ptr().cast(), network as *mut _, IP_BYTES, transport as *mut _, TCP_BYTES)
+    };
+    checked == 0
+}

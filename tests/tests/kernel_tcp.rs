@@ -1,0 +1,157 @@
+//! What no client sends, and what belongs to no connection: TCP segments that XDP drops. Needs root and BPF.
+#![allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test, as it should")]
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+};
+
+use spectrum_common::Reason;
+use spectrum_tests::{
+    Frame, Kernel,
+    frame::{ACK, ETHERNET, FIN, IPV4, RST, SYN, UDP},
+    kernel::{Action, App},
+    world::namespace::Namespace,
+};
+
+const PUSH: u8 = 8;
+const URGENT: u8 = 32;
+const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
+
+fn node() -> Kernel {
+    let mut kernel = Kernel::load();
+    for address in EDGE {
+        kernel.steer(&App { address: address.into(), ..App::default() });
+    }
+    kernel
+}
+
+#[test]
+fn only_flags_that_go_together_pass() {
+    let kernel = node();
+    // Every combination of FIN, SYN, RST and ACK, with and without what does not matter.
+    for bits in 0..16_u8 {
+        let flags = bits & 7 | (bits & 8) << 1;
+        let legal = [SYN, SYN | ACK, ACK, ACK | FIN, RST, RST | ACK].contains(&flags);
+        let expected = if legal { Reason::Steered } else { Reason::IllegalFlags };
+        for beside in [0, PUSH, URGENT, PUSH | URGENT, 0xc0] {
+            for frame in Frame::both() {
+                let frame = Frame { tcp_flags: flags | beside, ..frame };
+                assert_eq!(kernel.verdict(&frame.build()), expected, "flags {:#x}", flags | beside);
+            }
+        }
+    }
+    assert!(kernel.app_counter(1, Reason::IllegalFlags) > 0, "counted for the application");
+}
+
+/// The ports of a segment can be read, its flags cannot: the kernel judges.
+#[test]
+fn flags_that_cannot_be_read_are_not_judged() {
+    let kernel = node();
+    let bytes = Frame { truncate_at: Some(ETHERNET + IPV4 + 8), tcp_flags: 0, ..Frame::tcp_syn() }.build();
+    assert_eq!(kernel.verdict(&bytes), Reason::Steered);
+}
+
+#[test]
+fn a_source_port_of_zero_and_the_applications_own_address_are_forged() {
+    let mut kernel = node();
+    kernel.steer(&App { protocol: UDP, ..App::default() });
+    for frame in [Frame::both().to_vec(), vec![Frame { protocol: UDP, ..Frame::tcp_syn() }]].concat() {
+        let zero = Frame { source_port: 0, ..frame.clone() };
+        assert_eq!(kernel.verdict(&zero.build()), Reason::PortZero);
+        let land = Frame { source: frame.destination, source_port: frame.destination_port, ..frame.clone() };
+        assert_eq!(kernel.verdict(&land.build()), Reason::Land);
+        // The host may well speak to its own application.
+        let own = Frame { source: frame.destination, ..frame };
+        assert_eq!(kernel.verdict(&own.build()), Reason::Steered);
+    }
+}
+
+#[test]
+fn what_is_for_nobody_is_not_judged() {
+    let kernel = node();
+    let frame = Frame { source_port: 0, tcp_flags: SYN | FIN, ..Frame::tcp_syn() };
+    assert_eq!(kernel.verdict(&frame.to("198.51.100.11", 443).build()), Reason::NotOurs);
+}
+
+/// An edge with a listener and steering, in a network namespace of its own.
+fn with_listener(syncookies: &'static str, test: impl FnOnce(&mut Kernel) + Send + 'static) {
+    Namespace::first("edge").run(move || {
+        fs::write("/proc/sys/net/ipv4/tcp_syncookies", syncookies).expect("write tcp_syncookies");
+        let mut kernel = node();
+        kernel.listen();
+        kernel.attach_steering();
+        test(&mut kernel);
+    });
+}
+
+#[test]
+fn segments_of_no_connection_are_dropped_in_the_protected_mode_alone() {
+    with_listener("1", |kernel| {
+        let orphans: Vec<_> = [ACK, ACK | PUSH, RST, RST | ACK, FIN | ACK, SYN | ACK]
+            .into_iter()
+            .flat_map(|flags| Frame::both().map(|frame| Frame { tcp_flags: flags, ..frame }.build()))
+            .collect();
+        for orphan in &orphans {
+            assert_eq!(kernel.verdict(orphan), Reason::Steered);
+        }
+        kernel.protect();
+        for orphan in &orphans {
+            assert_eq!(kernel.verdict(orphan), Reason::Orphan);
+        }
+        for request in Frame::both() {
+            assert_eq!(kernel.verdict(&request.build()), Reason::Steered, "a request is no orphan");
+        }
+    });
+}
+
+#[test]
+fn an_open_connection_always_passes() {
+    for local in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = TcpListener::bind(local).expect("listen");
+        let edge = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(edge).expect("connect");
+        // From here on its port is an application's.
+        let mut kernel = Kernel::load();
+        kernel.steer(&App { address: edge.ip().to_string(), ports: edge.port()..=edge.port(), ..App::default() });
+        kernel.listen();
+        kernel.attach_steering();
+        kernel.protect();
+        let own = client.local_addr().expect("an address");
+        let frame = Frame { source: own.ip(), source_port: own.port(), ..Frame::tcp_syn() };
+        let frame = frame.to(&edge.ip().to_string(), edge.port());
+        for flags in [ACK, ACK | PUSH, FIN | ACK, RST] {
+            assert_eq!(kernel.verdict(&Frame { tcp_flags: flags, ..frame.clone() }.build()), Reason::Steered);
+        }
+        let other = Frame { source_port: own.port() ^ 1, tcp_flags: ACK, ..frame };
+        assert_eq!(kernel.verdict(&other.build()), Reason::Orphan);
+    }
+}
+
+#[test]
+fn an_acknowledged_cookie_passes_and_a_guessed_one_does_not() {
+    with_listener("2", |kernel| {
+        kernel.protect();
+        for (request, tcp) in Frame::both().into_iter().zip([ETHERNET + IPV4, ETHERNET + 40]) {
+            let (action, answer) = kernel.xdp_making(&request.build());
+            assert_eq!(action, Action::Answer);
+            let cookie = u32::from_be_bytes(answer[tcp + 4..tcp + 8].try_into().expect("four bytes"));
+            let acknowledge = |acknowledges| Frame { tcp_flags: ACK, sequence: 2, acknowledges, ..request.clone() };
+            let right = acknowledge(cookie.wrapping_add(1));
+            assert_eq!(kernel.verdict(&right.build()), Reason::Steered);
+            let with_bytes = Frame { payload: b"hello".to_vec(), tcp_flags: ACK | PUSH, ..right.clone() };
+            assert_eq!(kernel.verdict(&with_bytes.build()), Reason::Steered);
+            assert_eq!(kernel.verdict(&acknowledge(cookie).build()), Reason::Orphan);
+            let elsewhere = Frame { source_port: 40_001, ..right };
+            assert_eq!(kernel.verdict(&elsewhere.build()), Reason::Orphan);
+        }
+    });
+}
+
+#[test]
+fn nothing_is_an_orphan_where_nobody_listens() {
+    let mut kernel = node();
+    kernel.protect();
+    let frame = Frame { tcp_flags: ACK, ..Frame::tcp_syn() };
+    assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);
+}
