@@ -11,13 +11,8 @@ use aya_ebpf::{
 
 use crate::{
     parse::{Family, Packet},
-    words::{Address, put_word, word},
+    words::{Address, masked, put_word, word},
 };
-
-/// Ethernet, and two VLAN tags: 22 bytes. As a mask, which is what the verifier understands.
-pub(crate) const MOST_NETWORK: usize = 0x1f;
-/// What has more IPv6 extension headers is left to the kernel.
-pub(crate) const MOST_TRANSPORT: usize = 0x7f;
 
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;
@@ -33,36 +28,36 @@ const PROTOCOL_TCP: u8 = 6;
 #[inline(always)]
 pub(crate) fn syn_ack(ctx: &XdpContext, packet: &Packet, cookie: u32) -> Option<()> {
     let (front, end) = (ctx.data(), ctx.data_end());
-    let transport = front + (packet.transport & MOST_TRANSPORT);
+    let (_, transport) = packet.headers(ctx)?;
     if transport + 8 > end {
         return None;
     }
     // SAFETY: within the packet, as just checked.
     let asked = word(unsafe { &*((transport + 4) as *const [u8; 4]) });
-    let network = packet.network & MOST_NETWORK;
     let ip = match packet.family {
         Family::V4 => IPV4,
         Family::V6 => IPV6,
     };
-    let more = (network + ip + TCP).wrapping_sub(end - front).cast_signed() as i32;
+    // Masked, so that LLVM cannot turn the sum round to one of a pointer and a number that the verifier knows nothing of.
+    let (network, length) = (masked::<0x1f>(packet.network), masked::<0x1_ffff>(end - front));
+    let more = (network + ip + TCP).wrapping_sub(length).cast_signed() as i32;
     // SAFETY: the helper checks what it is asked for; every pointer into the packet is made anew afterwards.
     if unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), more) } != 0 {
         return None;
     }
-    write(ctx, packet, network, cookie, asked);
-    Some(())
+    write(ctx, packet, cookie, asked)
 }
 
 /// Writes the answer over what stands in a frame of its size.
 #[inline(always)]
-fn write(ctx: &XdpContext, packet: &Packet, network: usize, cookie: u32, asked: u32) {
+fn write(ctx: &XdpContext, packet: &Packet, cookie: u32, asked: u32) -> Option<()> {
     let (front, end) = (ctx.data(), ctx.data_end());
+    let (at, _) = packet.headers(ctx)?;
     if front + ETHERNET > end {
-        return;
+        return None;
     }
     swap_addresses(front);
     let tcp = Tcp::answer(ctx, packet, cookie, asked);
-    let at = front + network;
     match packet.family {
         Family::V4 => {
             if at + IPV4 + TCP <= end {
@@ -77,6 +72,7 @@ fn write(ctx: &XdpContext, packet: &Packet, network: usize, cookie: u32, asked: 
             }
         }
     }
+    Some(())
 }
 
 #[inline(always)]

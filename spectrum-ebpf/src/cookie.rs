@@ -36,7 +36,7 @@ pub(crate) fn answer(ctx: &XdpContext, packet: &Packet, owner: &SteerValue) -> O
 
 #[inline(always)]
 fn make(ctx: &XdpContext, packet: &Packet) -> Option<u32> {
-    if packet.transport > answer::MOST_TRANSPORT || !anybody_listens() {
+    if !anybody_listens() {
         return None;
     }
     let socket = Socket::of(ctx, packet)?;
@@ -44,9 +44,8 @@ fn make(ctx: &XdpContext, packet: &Packet) -> Option<u32> {
     if !socket.is_listening() {
         return None;
     }
-    let (front, end) = (ctx.data(), ctx.data_end());
-    let network = front + (packet.network & answer::MOST_NETWORK);
-    let transport = front + (packet.transport & answer::MOST_TRANSPORT);
+    let (network, transport) = packet.headers(ctx)?;
+    let end = ctx.data_end();
     if network + IP_BYTES as usize > end || transport + TCP_BYTES > end {
         return None;
     }

@@ -7,7 +7,6 @@ use aya_ebpf::{helpers::generated::bpf_tcp_check_syncookie, programs::XdpContext
 use spectrum_common::layout::mode;
 
 use crate::{
-    answer,
     maps::MODE,
     parse::Packet,
     sockets::{Socket, anybody_listens},
@@ -35,13 +34,9 @@ fn is_protected() -> bool {
 /// Whether the segment acknowledges a cookie of ours: then it makes a connection.
 #[inline(always)]
 fn acknowledges_cookie(ctx: &XdpContext, packet: &Packet, socket: &Socket) -> bool {
-    let (front, end) = (ctx.data(), ctx.data_end());
-    let network = front + (packet.network & answer::MOST_NETWORK);
-    let transport = front + (packet.transport & answer::MOST_TRANSPORT);
-    if packet.transport > answer::MOST_TRANSPORT {
-        // What is not answered by XDP has no cookie of it, but perhaps one of the kernel's.
-        return true;
-    }
+    // What XDP does not answer has no cookie of it, but perhaps one of the kernel's.
+    let Some((network, transport)) = packet.headers(ctx) else { return true };
+    let end = ctx.data_end();
     if network + IP_BYTES as usize > end || transport + TCP_BYTES as usize > end {
         return false;
     }

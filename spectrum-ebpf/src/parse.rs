@@ -13,7 +13,7 @@ use spectrum_common::{
     limits,
 };
 
-use crate::words::{Address, mapped, word, words};
+use crate::words::{Address, mapped, masked, word, words};
 
 /// What the stages know of a packet.
 pub(crate) struct Packet {
@@ -90,6 +90,20 @@ impl Packet {
         transport: 0,
         flags: TcpFlags::UNREAD,
     };
+
+    /// Where the IP header and the TCP header lie in memory, within their first bytes or beyond the packet's end: that is
+    /// for the caller to check. None for a packet with long IPv6 extension headers.
+    #[inline(always)]
+    pub(crate) fn headers(&self, ctx: &XdpContext) -> Option<(usize, usize)> {
+        // Masks, because those the verifier understands: two VLAN tags end at byte 22, IPv4 with all its options at 82.
+        const MOST_NETWORK: usize = 0x1f;
+        const MOST_TRANSPORT: usize = 0x7f;
+        if self.transport > MOST_TRANSPORT {
+            return None;
+        }
+        let front = ctx.data();
+        Some((front + masked::<MOST_NETWORK>(self.network), front + masked::<MOST_TRANSPORT>(self.transport)))
+    }
 }
 
 /// Reads headers from the front of a packet; remembers how far it got.

@@ -38,6 +38,25 @@ pub(crate) fn word(bytes: &[u8; 4]) -> u32 {
     word as u32
 }
 
+/// A number that the verifier sees to be no more than `MASK`.
+///
+/// In assembly, because LLVM leaves out a mask after a comparison that says the same, and the verifier of 6.1
+/// forgets the comparison when the number has been on the stack in between.
+#[inline(always)]
+pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
+    let mut masked = number as u64;
+    // SAFETY: arithmetic on a register.
+    unsafe {
+        asm!(
+            "{masked} &= {mask}",
+            masked = inout(reg) masked,
+            mask = const MASK,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    masked as usize
+}
+
 /// Writes four bytes of a packet in one store, as [`word`] reads them.
 ///
 /// # Safety

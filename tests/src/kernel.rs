@@ -9,6 +9,7 @@ use std::{
     io::ErrorKind,
     net::{IpAddr, SocketAddr, TcpListener},
     ops::RangeInclusive,
+    thread,
 };
 
 use aya::{
@@ -17,6 +18,7 @@ use aya::{
     programs::{SkLookup, Xdp},
 };
 use ipnet::IpNet;
+use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 use spectrum_common::{
     Reason,
@@ -75,6 +77,16 @@ impl Default for App {
 pub enum Closed {
     Drop,
     Reset,
+}
+
+/// Runs `test` in a network namespace of its own, with nothing in it; all else is shared.
+pub fn in_own_network(test: impl FnOnce() + Send + 'static) {
+    require_root();
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|error| panic!("make a network namespace: {error}; {NEEDS}"));
+        test();
+    };
+    thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 pub struct Kernel {

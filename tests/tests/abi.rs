@@ -21,7 +21,7 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 12] {
+fn expected() -> [Expected; 14] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING, BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
@@ -38,6 +38,8 @@ fn expected() -> [Expected; 12] {
         map(names::ZONES, ARRAY, index, id, limits::ZONES),
         map(names::COUNTERS, PER_CPU, index, count, SLOTS as usize),
         map(names::APP_COUNTERS, PER_CPU, index, count, limits::APPLICATIONS * SLOTS as usize),
+        map(names::REQUESTS, PER_CPU, index, size_of::<u64>(), limits::APPLICATIONS),
+        map(names::MODE, ARRAY, index, size_of::<u32>(), 1),
         map(names::EVENTS, RING, 0, 0, limits::EVENTS_BYTES),
         map(names::SAMPLER, PER_CPU, index, size_of::<Sampler>(), 1),
         map(names::META, ARRAY, index, size_of::<Meta>(), 1),

@@ -9,8 +9,7 @@ use spectrum_common::Reason;
 use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHER_QINQ, ETHER_VLAN, ETHERNET, Extension, FIN, IPV4, IPV6, RST, SYN, TCP, VLAN, checksum},
-    kernel::{Action, App},
-    world::namespace::Namespace,
+    kernel::{Action, App, in_own_network},
 };
 
 const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
@@ -19,7 +18,7 @@ const OPTIONS: [u8; 20] = [2, 4, 5, 120, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1,
 
 /// Runs `test` in a network namespace of its own, with this `net.ipv4.tcp_syncookies`.
 fn with_cookies(sysctl: &'static str, app: App, test: impl FnOnce(&Kernel) + Send + 'static) {
-    Namespace::first("edge").run(move || {
+    in_own_network(move || {
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", sysctl).expect("write tcp_syncookies");
         let mut kernel = Kernel::load();
         for address in EDGE {
@@ -162,7 +161,7 @@ fn no_cookies_for_an_application_that_wants_none() {
 
 #[test]
 fn a_blocked_source_gets_no_cookie() {
-    Namespace::first("edge").run(|| {
+    in_own_network(|| {
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").expect("write tcp_syncookies");
         let mut kernel = Kernel::load();
         kernel.steer(&App { ip_firewall: true, ..App::default() });
@@ -175,7 +174,7 @@ fn a_blocked_source_gets_no_cookie() {
 
 #[test]
 fn no_cookies_where_nobody_listens() {
-    Namespace::first("edge").run(|| {
+    in_own_network(|| {
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").expect("write tcp_syncookies");
         let mut kernel = Kernel::load();
         kernel.steer(&App::default());

@@ -10,8 +10,7 @@ use spectrum_common::Reason;
 use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHERNET, FIN, IPV4, RST, SYN, UDP},
-    kernel::{Action, App},
-    world::namespace::Namespace,
+    kernel::{Action, App, in_own_network},
 };
 
 const PUSH: u8 = 8;
@@ -76,7 +75,7 @@ fn what_is_for_nobody_is_not_judged() {
 
 /// An edge with a listener and steering, in a network namespace of its own.
 fn with_listener(syncookies: &'static str, test: impl FnOnce(&mut Kernel) + Send + 'static) {
-    Namespace::first("edge").run(move || {
+    in_own_network(move || {
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", syncookies).expect("write tcp_syncookies");
         let mut kernel = node();
         kernel.listen();
