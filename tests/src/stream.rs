@@ -21,14 +21,28 @@ const PERIOD: usize = 1_048_573;
 
 impl Stream {
     /// A stream of `length` bytes.
-    pub fn random(length: usize) -> Self {
+    fn random(length: usize) -> Self {
         let mut bytes = vec![0; PERIOD];
         File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
         Self { period: bytes.into(), length }
     }
 
+    /// Carries one of `length` bytes each way at once between both ends of a connection, to the end.
+    pub fn both_ways(length: usize, client: TcpStream, origin: TcpStream) {
+        let (up, down) = (Self::random(length), Self::random(length));
+        let ends = [
+            up.clone().send(client.try_clone().unwrap()),
+            down.clone().send(origin.try_clone().unwrap()),
+            up.verify(origin),
+            down.verify(client),
+        ];
+        for end in ends {
+            end.join().unwrap();
+        }
+    }
+
     /// Sends it, and closes that direction.
-    pub fn send(self, mut to: TcpStream) -> JoinHandle<()> {
+    fn send(self, mut to: TcpStream) -> JoinHandle<()> {
         thread::spawn(move || {
             let mut left = self.length;
             while left > 0 {
@@ -41,7 +55,7 @@ impl Stream {
     }
 
     /// Reads to the end; panics where a byte is another, or there are more or fewer of them.
-    pub fn verify(self, mut from: TcpStream) -> JoinHandle<()> {
+    fn verify(self, mut from: TcpStream) -> JoinHandle<()> {
         thread::spawn(move || {
             from.set_read_timeout(Some(wait::DEADLINE)).unwrap();
             let mut part = vec![0; PERIOD];

@@ -47,16 +47,7 @@ fn a_connection_that_began_with_a_cookie_carries_bytes_like_any_other() {
     for to in [edge.at(443), edge.at_v6(443)] {
         let client = world.client().connect(to).unwrap();
         let (origin, _) = listener.accept().unwrap();
-        let (up, down) = (Stream::random(100 * MEBIBYTE), Stream::random(100 * MEBIBYTE));
-        let ends = [
-            up.clone().send(client.try_clone().unwrap()),
-            down.clone().send(origin.try_clone().unwrap()),
-            up.verify(origin),
-            down.verify(client),
-        ];
-        for end in ends {
-            end.join().unwrap();
-        }
+        Stream::both_ways(100 * MEBIBYTE, client, origin);
     }
     assert_eq!(edge.counter("syn_cookie"), 2);
     assert_eq!(kernel_counter(&world, "SyncookiesRecv"), 2, "the kernel takes what acknowledges XDP's cookies");
@@ -119,6 +110,7 @@ fn what_a_killed_daemon_left_switched_is_put_back() {
     let origin = world.origin().echo();
     let always = config().app("tcp/443").origin(origin.addr()).extension("syn_cookies", "\"always\"");
     let auto = config().app("tcp/443").origin(origin.addr());
+    let before = world.edge().traces();
     let mut edge = world.edge().run(&always);
     wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
     edge.kill();
@@ -135,6 +127,7 @@ fn what_a_killed_daemon_left_switched_is_put_back() {
     edge.kill();
     world.edge().spectrum_ok(&["unload"]);
     assert_eq!(syncookies(&world), "1", "and so does unload");
+    before.assert_unchanged(world.edge());
 }
 
 #[test]

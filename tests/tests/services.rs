@@ -73,16 +73,7 @@ fn a_gibibyte_both_ways_at_once_arrives_byte_for_byte() {
     let edge = world.edge().run(config().app("tcp/443").origin(origin));
     let client = world.client().connect(edge.at(443)).unwrap();
     let (origin, _) = listener.accept().unwrap();
-    let (up, down) = (Stream::random(GIB), Stream::random(GIB));
-    let ends = [
-        up.clone().send(client.try_clone().unwrap()),
-        down.clone().send(origin.try_clone().unwrap()),
-        up.verify(origin),
-        down.verify(client),
-    ];
-    for end in ends {
-        end.join().unwrap();
-    }
+    Stream::both_ways(GIB, client, origin);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -57,6 +57,7 @@ impl Lock {
             if !is_same(&file, &path) {
                 continue;
             }
+            take_away_socket(&mut file);
             file.set_len(0).map_err(io)?;
             file.rewind().map_err(io)?;
             writeln!(file, "{}", std::process::id()).map_err(io)?;
@@ -81,6 +82,18 @@ impl Drop for Lock {
 pub fn control_socket(instance: &Instance) -> Option<PathBuf> {
     let text = fs::read_to_string(path(instance)).ok()?;
     text.lines().nth(1).map(PathBuf::from)
+}
+
+/// The control socket of the last holder: still there where that was killed, and nobody answers on it.
+fn take_away_socket(lock: &mut File) {
+    let mut text = String::new();
+    if lock.read_to_string(&mut text).is_err() {
+        return;
+    }
+    let Some(socket) = text.lines().nth(1) else { return };
+    if fs::symlink_metadata(socket).is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = fs::remove_file(socket);
+    }
 }
 
 fn path(instance: &Instance) -> PathBuf {

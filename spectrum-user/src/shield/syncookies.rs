@@ -54,7 +54,10 @@ impl SynCookiesSwitch {
 
 /// Puts back what an earlier process of this instance found. Says what that was; None: nothing is noted.
 pub fn restore(instance: &Instance) -> Result<Option<String>, SysctlError> {
-    Ok(put_back(&note(instance), Path::new(SYSCTL))?)
+    let found = put_back(&note(instance), Path::new(SYSCTL))?;
+    // The note may have been the last thing in there.
+    let _ = fs::remove_dir(RUN_DIRECTORY);
+    Ok(found)
 }
 
 fn note(instance: &Instance) -> PathBuf {
