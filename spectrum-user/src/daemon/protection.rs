@@ -8,7 +8,7 @@ use super::{Running, View, view::Protection};
 use crate::{
     dataplane::instance::KernelInstance,
     model::{DesiredState, Instance, SynCookies},
-    shield::{Change, Floods, SynCookiesSwitch, SysctlError},
+    shield::{self, Change, Floods, SynCookiesSwitch, SysctlError},
 };
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -26,17 +26,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(instance: &Instance) -> Self {
+    /// Puts back what an earlier process of this instance left, which may have been killed under a flood.
+    pub(super) fn begin(instance: &Instance, kernel: &mut KernelInstance) -> anyhow::Result<Self> {
+        kernel.refuse_orphans(false)?;
+        if let Some(found) = shield::restore(instance)? {
+            log::info!("net.ipv4.tcp_syncookies is {found} again, as it was before an earlier process was killed");
+        }
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
+        Ok(Self {
             floods: Floods::default(),
             switch: SynCookiesSwitch::new(instance),
             looks,
             last: Instant::now(),
             refusing: false,
             told: false,
-        }
+        })
     }
 
     pub(super) async fn due(&mut self) {
@@ -89,7 +94,7 @@ impl Watch {
         if on == self.refusing {
             return;
         }
-        match kernel.protect(on) {
+        match kernel.refuse_orphans(on) {
             Ok(()) => self.refusing = on,
             Err(error) => log::error!("{:#}", anyhow::Error::new(error)),
         }

@@ -17,7 +17,7 @@ use crate::{
     listen::Listeners,
     model::{DesiredState, Node},
     proxy::{AppTable, Telemetry, Workers},
-    shield, state,
+    state,
     telemetry::{EventLog, Metrics},
 };
 
@@ -74,10 +74,6 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Resu
     if kernel.adopted() {
         log::info!("took over the pins in {}", kernel.pins().directory().display());
     }
-    // An earlier process of this instance may have been killed under a flood.
-    if let Some(found) = shield::restore(&node.instance)? {
-        log::info!("net.ipv4.tcp_syncookies is {found} again, as it was before an earlier process was killed");
-    }
     let mut starting = Starting { kernel, netlink };
     match starting.serve(source, node, desired).await {
         Ok(parts) => Ok(parts.join(starting)),
@@ -110,6 +106,7 @@ struct Parts {
     diagnostics: Diagnostics,
     interfaces: InterfaceWatch,
     servers: Servers,
+    protection: Watch,
     view: Arc<View>,
 }
 
@@ -120,8 +117,7 @@ impl Starting {
         report_limits(&listeners, &desired);
         let first = listeners.sockets.first().context("no worker")?;
         self.kernel.listen(first)?;
-        // An earlier process may have been killed under a flood.
-        self.kernel.protect(false)?;
+        let protection = Watch::begin(&node.instance, &mut self.kernel)?;
         let listening: SocketAddr = first.local_addr().context("the listening socket's address")?;
 
         let metrics = Metrics::new(workers);
@@ -157,7 +153,19 @@ impl Starting {
             self.kernel.announce(socket)?;
         }
         view.set_ready(true);
-        Ok(Parts { source, node, table, telemetry, workers, samples, diagnostics, interfaces, servers, view })
+        Ok(Parts {
+            source,
+            node,
+            table,
+            telemetry,
+            workers,
+            samples,
+            diagnostics,
+            interfaces,
+            servers,
+            protection,
+            view,
+        })
     }
 
     /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
@@ -178,10 +186,21 @@ impl Starting {
 
 impl Parts {
     fn join(self, starting: Starting) -> Running {
-        let Self { source, node, table, telemetry, workers, samples, diagnostics, interfaces, servers, view } = self;
+        let Self {
+            source,
+            node,
+            table,
+            telemetry,
+            workers,
+            samples,
+            diagnostics,
+            interfaces,
+            servers,
+            protection,
+            view,
+        } = self;
         let Starting { kernel, netlink } = starting;
         let drain = node.drain;
-        let protection = Watch::new(&node.instance);
         Running {
             source,
             node,
