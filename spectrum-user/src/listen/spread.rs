@@ -62,8 +62,8 @@ impl Spread {
     /// Gives a connection that `worker` accepted its place. None: another worker has it now.
     pub fn seat(&self, worker: usize, arrival: Arrival) -> Option<Seated> {
         let seats = self.0.iter().map(|desk| desk.seats.load(Relaxed));
-        let Some(other) = less_busy(worker, seats) else { return Some(self.seat_at(worker, arrival)) };
-        let Some(desk) = self.0.get(other) else { return Some(self.seat_at(worker, arrival)) };
+        let other = less_busy(worker, seats).and_then(|other| Some((other, self.0.get(other)?)));
+        let Some((other, desk)) = other else { return Some(self.seat_at(worker, arrival)) };
         match desk.inbox.send(self.seat_at(other, arrival)) {
             Ok(()) => None,
             // It does not take any more: it drains, or has ended.
