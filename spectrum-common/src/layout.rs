@@ -55,7 +55,7 @@ pub mod steer_flags {
 /// Bits of `MODE`.
 pub mod mode {
     /// Segments of no connection are dropped.
-    pub const PROTECTED: u32 = 1;
+    pub const REFUSE_ORPHANS: u32 = 1;
 }
 
 /// Scope of user rules: they apply in every zone. Zone numbers start at 1.

@@ -46,7 +46,7 @@ pub enum Reason {
     Land = 16,
     /// From port 0, which nobody can answer. Dropped.
     PortZero = 17,
-    /// A TCP segment of no connection in the protected mode: it does not ask for one, belongs to none, and acknowledges
+    /// A TCP segment of no connection while a flood lasts: it does not ask for one, belongs to none, and acknowledges
     /// no cookie. Dropped.
     Orphan = 18,
 }
@@ -134,7 +134,7 @@ impl Reason {
             Self::IllegalFlags => "TCP flags that no sender of good faith combines; dropped",
             Self::Land => "from the very address and port that it is for; dropped",
             Self::PortZero => "from port 0, which nobody can answer; dropped",
-            Self::Orphan => "a TCP segment of no connection, in the protected mode; dropped",
+            Self::Orphan => "a TCP segment of no connection, while a flood lasts; dropped",
         }
     }
 

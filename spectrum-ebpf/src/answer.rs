@@ -1,7 +1,7 @@
 //! Makes a SYN-ACK of a SYN, in place.
 //!
-//! Never larger than 78 bytes, and there is one for one SYN: what a forged source gets of it is no more than what was
-//! sent in its name. Only the segment size is offered: window scaling and SACK would have to travel in timestamps.
+//! There is one for one SYN, and it is four bytes longer than a SYN without options: nobody gains by sending them in
+//! another's name. Only the segment size is offered: window scaling and SACK would have to travel in timestamps.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -9,8 +9,10 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
+use spectrum_common::layout::PROTOCOL_TCP;
+
 use crate::{
-    parse::{Family, Packet},
+    parse::{Family, MOST_NETWORK, Packet},
     words::{Address, masked, put_word, word},
 };
 
@@ -22,7 +24,6 @@ const HOPS: u8 = 64;
 /// What the kernel would offer first with its default buffers (`tcp_select_initial_window`).
 const WINDOW: u16 = 64_240;
 const SYN_ACK: u8 = 0x12;
-const PROTOCOL_TCP: u8 = 6;
 
 /// The answer with `cookie` for its sequence number. None: nothing was changed.
 #[inline(always)]
@@ -39,7 +40,7 @@ pub(crate) fn syn_ack(ctx: &XdpContext, packet: &Packet, cookie: u32) -> Option<
         Family::V6 => IPV6,
     };
     // Masked, so that LLVM cannot turn the sum round to one of a pointer and a number that the verifier knows nothing of.
-    let (network, length) = (masked::<0x1f>(packet.network), masked::<0x1_ffff>(end - front));
+    let (network, length) = (masked::<MOST_NETWORK>(packet.network), masked::<0x1_ffff>(end - front));
     let more = (network + ip + TCP).wrapping_sub(length).cast_signed() as i32;
     // SAFETY: the helper checks what it is asked for; every pointer into the packet is made anew afterwards.
     if unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), more) } != 0 {

@@ -18,10 +18,11 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What is hashed of the IP header are its addresses. This many bytes hold either family's header; where the header is
-/// shorter, the TCP header makes up for it.
-const IP_BYTES: u32 = 40;
-const TCP_BYTES: usize = 20;
+/// What the cookie helpers read of the IP header are its version and its addresses. This many bytes hold either family's
+/// header; where the header is shorter, the TCP header makes up for it.
+pub(crate) const IP_BYTES: u32 = 40;
+/// A TCP header without options.
+pub(crate) const TCP_BYTES: u32 = 20;
 
 /// Answers a request for a connection with a cookie. None: the kernel shall see it, and nothing was changed.
 #[inline(always)]
@@ -46,7 +47,7 @@ fn make(ctx: &XdpContext, packet: &Packet) -> Option<u32> {
     }
     let (network, transport) = packet.headers(ctx)?;
     let end = ctx.data_end();
-    if network + IP_BYTES as usize > end || transport + TCP_BYTES > end {
+    if network + IP_BYTES as usize > end || transport + TCP_BYTES as usize > end {
         return None;
     }
     // SAFETY: within the packet, as just checked.

@@ -1,4 +1,4 @@
-//! TCP segments of no connection: dropped in the protected mode, and only then.
+//! TCP segments of no connection: dropped while a flood lasts, and only then.
 //!
 //! The kernel's own table of sockets is what knows the connections, so an open one always passes. Outside of an attack an
 //! orphan is worth an answer: the reset tells a peer that its connection is gone.
@@ -7,19 +7,15 @@ use aya_ebpf::{helpers::generated::bpf_tcp_check_syncookie, programs::XdpContext
 use spectrum_common::layout::mode;
 
 use crate::{
+    cookie::{IP_BYTES, TCP_BYTES},
     maps::MODE,
     parse::Packet,
     sockets::{Socket, anybody_listens},
 };
 
-/// As in `cookie`: of the IP header only the version and the addresses are read.
-const IP_BYTES: u32 = 40;
-/// The helper reads no options here.
-const TCP_BYTES: u32 = 20;
-
 #[inline(always)]
 pub(crate) fn is_one(ctx: &XdpContext, packet: &Packet) -> bool {
-    if !packet.flags.is_other() || !is_protected() || !anybody_listens() {
+    if !packet.flags.is_other() || !are_refused() || !anybody_listens() {
         return false;
     }
     let Some(socket) = Socket::of(ctx, packet) else { return true };
@@ -27,8 +23,8 @@ pub(crate) fn is_one(ctx: &XdpContext, packet: &Packet) -> bool {
 }
 
 #[inline(always)]
-fn is_protected() -> bool {
-    MODE.get(0).is_some_and(|bits| *bits & mode::PROTECTED != 0)
+fn are_refused() -> bool {
+    MODE.get(0).is_some_and(|bits| *bits & mode::REFUSE_ORPHANS != 0)
 }
 
 /// Whether the segment acknowledges a cookie of ours: then it makes a connection.

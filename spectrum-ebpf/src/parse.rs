@@ -77,6 +77,11 @@ pub(crate) enum Family {
     V6,
 }
 
+/// Bounds of [`Packet::network`] and [`Packet::transport`] where a header is to be read again. Masks, because those the
+/// verifier understands: two VLAN tags end at byte 22, IPv4 with all its options at 82.
+pub(crate) const MOST_NETWORK: usize = 0x1f;
+const MOST_TRANSPORT: usize = 0x7f;
+
 impl Packet {
     /// A packet of which nothing has been read.
     pub(crate) const UNREAD: Self = Self {
@@ -95,9 +100,6 @@ impl Packet {
     /// for the caller to check. None for a packet with long IPv6 extension headers.
     #[inline(always)]
     pub(crate) fn headers(&self, ctx: &XdpContext) -> Option<(usize, usize)> {
-        // Masks, because those the verifier understands: two VLAN tags end at byte 22, IPv4 with all its options at 82.
-        const MOST_NETWORK: usize = 0x1f;
-        const MOST_TRANSPORT: usize = 0x7f;
         if self.transport > MOST_TRANSPORT {
             return None;
         }

@@ -242,9 +242,9 @@ impl Kernel {
     }
 
     /// Drops segments of no connection, as the daemon does while a flood lasts.
-    pub fn protect(&mut self) {
+    pub fn refuse_orphans(&mut self) {
         let mut map: Array<_, u32> = self.ebpf.map_mut(names::MODE).unwrap().try_into().unwrap();
-        map.set(0, mode::PROTECTED, 0).expect("write MODE");
+        map.set(0, mode::REFUSE_ORPHANS, 0).expect("write MODE");
     }
 
     /// Brings the steering program into the network namespace of the calling thread, as long as this lives.

@@ -85,7 +85,7 @@ fn with_listener(syncookies: &'static str, test: impl FnOnce(&mut Kernel) + Send
 }
 
 #[test]
-fn segments_of_no_connection_are_dropped_in_the_protected_mode_alone() {
+fn segments_of_no_connection_are_dropped_only_when_told_so() {
     with_listener("1", |kernel| {
         let orphans: Vec<_> = [ACK, ACK | PUSH, RST, RST | ACK, FIN | ACK, SYN | ACK]
             .into_iter()
@@ -94,7 +94,7 @@ fn segments_of_no_connection_are_dropped_in_the_protected_mode_alone() {
         for orphan in &orphans {
             assert_eq!(kernel.verdict(orphan), Reason::Steered);
         }
-        kernel.protect();
+        kernel.refuse_orphans();
         for orphan in &orphans {
             assert_eq!(kernel.verdict(orphan), Reason::Orphan);
         }
@@ -115,7 +115,7 @@ fn an_open_connection_always_passes() {
         kernel.steer(&App { address: edge.ip().to_string(), ports: edge.port()..=edge.port(), ..App::default() });
         kernel.listen();
         kernel.attach_steering();
-        kernel.protect();
+        kernel.refuse_orphans();
         let own = client.local_addr().expect("an address");
         let frame = Frame { source: own.ip(), source_port: own.port(), ..Frame::tcp_syn() };
         let frame = frame.to(&edge.ip().to_string(), edge.port());
@@ -130,7 +130,7 @@ fn an_open_connection_always_passes() {
 #[test]
 fn an_acknowledged_cookie_passes_and_a_guessed_one_does_not() {
     with_listener("2", |kernel| {
-        kernel.protect();
+        kernel.refuse_orphans();
         for (request, tcp) in Frame::both().into_iter().zip([ETHERNET + IPV4, ETHERNET + 40]) {
             let (action, answer) = kernel.xdp_making(&request.build());
             assert_eq!(action, Action::Answer);
@@ -150,7 +150,7 @@ fn an_acknowledged_cookie_passes_and_a_guessed_one_does_not() {
 #[test]
 fn nothing_is_an_orphan_where_nobody_listens() {
     let mut kernel = node();
-    kernel.protect();
+    kernel.refuse_orphans();
     let frame = Frame { tcp_flags: ACK, ..Frame::tcp_syn() };
     assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);
 }

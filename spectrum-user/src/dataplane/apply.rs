@@ -40,9 +40,9 @@ impl ConfigMaps {
         self.meta.set(0, meta, 0)
     }
 
-    /// Switches what the programs do for as long as a flood lasts.
-    pub fn set_protected(&mut self, on: bool) -> Result<(), MapError> {
-        self.mode.set(0, if on { mode::PROTECTED } else { 0 }, 0)
+    /// Drops segments of no connection, or leaves them to the kernel.
+    pub fn set_refuse_orphans(&mut self, on: bool) -> Result<(), MapError> {
+        self.mode.set(0, if on { mode::REFUSE_ORPHANS } else { 0 }, 0)
     }
 
     /// Puts a listening TCP socket where the steering program looks for it.

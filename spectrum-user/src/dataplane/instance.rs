@@ -66,7 +66,7 @@ pub enum InstanceError {
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
     #[error("write the map MODE")]
-    Protect(#[source] MapError),
+    Mode(#[source] MapError),
     #[error("put the listening socket into the map LISTENERS")]
     Listen(#[source] MapError),
 }
@@ -169,8 +169,8 @@ impl KernelInstance {
     }
 
     /// Drops segments of no connection, or leaves them to the kernel.
-    pub fn protect(&mut self, on: bool) -> Result<(), InstanceError> {
-        self.maps.set_protected(on).map_err(InstanceError::Protect)
+    pub fn refuse_orphans(&mut self, on: bool) -> Result<(), InstanceError> {
+        self.maps.set_refuse_orphans(on).map_err(InstanceError::Mode)
     }
 
     /// Leads every steered TCP connection to `listener` and the sockets that share its port.
