@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::reason::SLOTS;
 
 /// Bumped whenever a key, a value or the meaning of one changes: pins of another layout are refused, never reused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Key data of `STEER`, most significant part first; its prefix length counts bits from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
@@ -88,6 +88,8 @@ pub struct RuleValue {
     pub allow: u32,
     /// A block rule.
     pub block: u32,
+    /// A rule that is only tried: it decides nothing, and is told where no other does.
+    pub simulate: u32,
 }
 
 /// Value of `APPS`, `RULES` and `ZONES`: which object a number stands for. All zero: a free number.
@@ -204,7 +206,7 @@ shared! {
     SteerValue: 12,
     RuleKeyV4: 8,
     RuleKeyV6: 20,
-    RuleValue: 8,
+    RuleValue: 12,
     ObjectId: 16,
     Count: 16,
     Event: 80,

@@ -49,6 +49,8 @@ pub enum Reason {
     /// A TCP segment of no connection while a flood lasts: it does not ask for one, belongs to none, and acknowledges
     /// no cookie. Dropped.
     Orphan = 18,
+    /// As `Steered`, and a block rule that is only tried (`simulate`) names the source. Passed.
+    Simulated = 19,
 }
 
 /// What XDP does with the packets of a reason.
@@ -64,7 +66,7 @@ pub enum Action {
 pub const SLOTS: u32 = 32;
 
 impl Reason {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotIp,
         Self::Truncated,
         Self::Malformed,
@@ -84,6 +86,7 @@ impl Reason {
         Self::Land,
         Self::PortZero,
         Self::Orphan,
+        Self::Simulated,
     ];
 
     /// The name in metrics, events and `spectrum why`.
@@ -108,6 +111,7 @@ impl Reason {
             Self::Land => "land",
             Self::PortZero => "port_zero",
             Self::Orphan => "orphan",
+            Self::Simulated => "simulated",
         }
     }
 
@@ -135,6 +139,7 @@ impl Reason {
             Self::Land => "from the very address and port that it is for; dropped",
             Self::PortZero => "from port 0, which nobody can answer; dropped",
             Self::Orphan => "a TCP segment of no connection, while a flood lasts; dropped",
+            Self::Simulated => "a block rule that is only tried names the source; passed",
         }
     }
 
@@ -158,7 +163,8 @@ impl Reason {
             | Self::Steered
             | Self::Allowed
             | Self::ClosedPortReset
-            | Self::OpenConnection => Action::Pass,
+            | Self::OpenConnection
+            | Self::Simulated => Action::Pass,
             Self::SynCookie => Action::Answer,
         }
     }

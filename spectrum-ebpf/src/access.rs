@@ -30,6 +30,9 @@ pub(crate) fn check(packet: &Packet, owner: &SteerValue) -> Verdict {
     if let Some(rule) = first(zone.block, user.block) {
         return Verdict { reason: Reason::Blocked, app, rule };
     }
+    if let Some(rule) = first(zone.simulate, user.simulate) {
+        return Verdict { reason: Reason::Simulated, app, rule };
+    }
     Verdict { reason: Reason::Steered, app, rule: 0 }
 }
 
@@ -60,6 +63,6 @@ fn lookup(packet: &Packet, scope: u32) -> RuleValue {
     };
     match found {
         Some(value) => *value,
-        None => RuleValue { allow: 0, block: 0 },
+        None => RuleValue { allow: 0, block: 0, simulate: 0 },
     }
 }

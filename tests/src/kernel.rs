@@ -99,8 +99,16 @@ pub struct Kernel {
 struct Rule {
     scope: u32,
     prefix: IpNet,
-    allow: bool,
+    says: Says,
     number: u32,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Allow,
+    Block,
+    Simulate,
 }
 
 impl Kernel {
@@ -159,20 +167,25 @@ impl Kernel {
 
     /// A block rule for every zone; gives its number.
     pub fn block(&mut self, prefix: &str) -> u32 {
-        self.rule(SCOPE_USER, prefix, false)
+        self.rule(SCOPE_USER, prefix, Says::Block)
     }
 
     /// An allow rule for every zone; gives its number.
     pub fn allow(&mut self, prefix: &str) -> u32 {
-        self.rule(SCOPE_USER, prefix, true)
+        self.rule(SCOPE_USER, prefix, Says::Allow)
+    }
+
+    /// A block rule for every zone that is only tried.
+    pub fn simulate(&mut self, prefix: &str) -> u32 {
+        self.rule(SCOPE_USER, prefix, Says::Simulate)
     }
 
     pub fn block_in(&mut self, zone: u32, prefix: &str) -> u32 {
-        self.rule(zone, prefix, false)
+        self.rule(zone, prefix, Says::Block)
     }
 
     pub fn allow_in(&mut self, zone: u32, prefix: &str) -> u32 {
-        self.rule(zone, prefix, true)
+        self.rule(zone, prefix, Says::Allow)
     }
 
     /// Takes all access rules out again.
@@ -182,23 +195,27 @@ impl Kernel {
         }
     }
 
-    fn rule(&mut self, scope: u32, prefix: &str, allow: bool) -> u32 {
+    fn rule(&mut self, scope: u32, prefix: &str, says: Says) -> u32 {
         let number = u32::try_from(self.rules.len()).unwrap() + 1;
         let prefix =
             prefix.parse::<IpNet>().unwrap_or_else(|_| IpNet::from(prefix.parse::<IpAddr>().expect("a prefix")));
-        self.rules.push(Rule { scope, prefix, allow, number });
+        self.rules.push(Rule { scope, prefix, says, number });
         // A value speaks for every prefix that covers it: the new rule may change those that it covers.
         let prefixes: Vec<_> = self.rules.iter().filter(|rule| rule.scope == scope).map(|rule| rule.prefix).collect();
         for prefix in prefixes {
-            let most_specific = |allow: bool| {
-                let speaks = |rule: &&Rule| rule.scope == scope && rule.allow == allow && rule.prefix.contains(&prefix);
+            let most_specific = |says: Says| {
+                let speaks = |rule: &&Rule| rule.scope == scope && rule.says == says && rule.prefix.contains(&prefix);
                 self.rules
                     .iter()
                     .filter(speaks)
                     .max_by_key(|rule| rule.prefix.prefix_len())
                     .map_or(0, |rule| rule.number)
             };
-            let value = RuleValue { allow: most_specific(true), block: most_specific(false) };
+            let value = RuleValue {
+                allow: most_specific(Says::Allow),
+                block: most_specific(Says::Block),
+                simulate: most_specific(Says::Simulate),
+            };
             self.set_rule(scope, prefix, Some(value));
         }
         number

@@ -414,6 +414,22 @@ fn an_application_without_ip_firewall_ignores_rules() {
 }
 
 #[test]
+fn a_rule_that_is_only_tried_is_told_and_does_nothing() {
+    let mut kernel = node();
+    for (frame, (source, net)) in Frame::both().into_iter().zip(SOURCE.into_iter().zip(SOURCE_NET)) {
+        kernel.simulate(net);
+        assert_eq!(kernel.verdict(&frame.build()), Reason::Simulated);
+        kernel.block(net);
+        assert_eq!(kernel.verdict(&frame.build()), Reason::Blocked, "a rule that is meant goes first");
+        kernel.forget_rules();
+        kernel.simulate(source);
+        kernel.allow(net);
+        assert_eq!(kernel.verdict(&frame.build()), Reason::Allowed, "and so does an allow rule");
+        kernel.forget_rules();
+    }
+}
+
+#[test]
 fn a_closed_port_is_closed_to_allowed_sources_too() {
     let mut kernel = node_with_pool(Closed::Drop);
     for (frame, source) in Frame::both().into_iter().zip(SOURCE) {

@@ -164,7 +164,7 @@ fn why_is_answered_by_the_kernel_program_with_the_rule_that_decides() {
     let before = edge.counter("blocked");
     let blocked = why("192.0.2.66", "198.51.100.10:443");
     assert_eq!((&blocked["action"], &blocked["reason"]), (&"drop".into(), &"blocked".into()));
-    assert_eq!(blocked["rule"]["prefix"], "192.0.2.0/24");
+    assert_eq!(blocked["rule"]["target"], "192.0.2.0/24");
     assert_eq!(blocked["application"]["hostname"], "app1.example.com");
     assert_eq!(edge.counter("blocked"), before, "a question is not traffic");
 

@@ -150,7 +150,8 @@ fn stages(answer: &Answer) -> Vec<(&'static str, String)> {
     stages.push(match rule {
         Some(Object { id, details: Some(rule) }) => {
             let notes = if rule.notes.is_empty() { String::new() } else { format!(" \"{}\"", rule.notes) };
-            ("access", format!("{} {} of scope {}{notes} (rule {id})", rule.mode, rule.prefix, rule.scope))
+            let tried = if rule.simulate { ", only tried" } else { "" };
+            ("access", format!("{} {} of scope {}{notes}{tried} (rule {id})", rule.mode, rule.target, rule.scope))
         }
         Some(Object { id, details: None }) => ("access", format!("{explanation}: rule {id}")),
         None if details.is_some_and(|app| !app.ip_firewall) => {

@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     ops::Range,
+    time::SystemTime,
 };
 
 use toml::{
@@ -174,6 +175,25 @@ impl<'t> Table<'t> {
         let fault = Fault::new(format!("`{key}` is a whole number from {} to {last}", within.start));
         self.report.error(&place, fault.help(format!("write {key} = {}", within.start)));
         None
+    }
+
+    /// A moment, as RFC 3339 writes it in UTC: a string, or a date of TOML.
+    pub(super) fn instant(&mut self, key: &'static str) -> Option<Found<SystemTime>> {
+        let (place, value) = self.take(key)?;
+        let text = match value {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            other => {
+                let fault = Fault::new(format!("`{key}` is a moment, not {}", kind(other)));
+                self.report.error(&place, fault.help(format!("write {key} = \"2030-01-31T12:00:00Z\"")));
+                return None;
+            }
+        };
+        let parsed = humantime::parse_rfc3339(&text).map_err(|_| {
+            Fault::new(format!("`{text}` is not a moment in UTC"))
+                .help(format!("write the date, T, the time and Z: {key} = \"2030-01-31T12:00:00Z\""))
+        });
+        self.settle(place, parsed)
     }
 
     /// A string that means something.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    time::SystemTime,
 };
 
 use ipnet::IpNet;
@@ -15,7 +16,7 @@ use super::{
     text,
     zone::{self, Zones},
 };
-use crate::model::{AccessRule, RuleId, RuleMode, Scope};
+use crate::model::{self, AccessRule, RuleId, RuleMode, Scope};
 
 /// Those targets of the product that are prefixes of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +80,33 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<(AccessRule, RuleId, 
             }
         },
     };
-    table.later("expires_on", "remove it, and remove the rule when its time has come");
-    if let Some(Found { value: true, place }) = table.boolean("simulate") {
-        table.report().error(&place, Fault::later("simulate = true", "remove it"));
-    }
+    let expires_on = read_expiry(&mut table);
+    let simulate = read_simulate(&mut table, mode.as_ref().map(|found| found.value));
     table.finish();
     let ((target, Found { value: prefix, place }), scope) = (matched?, scope?);
     let unique = derive(scope, target, prefix);
     let id = id.map_or(unique, |found| found.value);
-    Some((AccessRule { id, scope, mode: mode?.value, prefix, notes }, unique, place))
+    let target = model::Target::Prefix(prefix);
+    Some((AccessRule { id, scope, mode: mode?.value, target, notes, simulate, expires_on }, unique, place))
+}
+
+/// When the rule ends by itself. One that has ended already is told, not refused: time passes over files too.
+fn read_expiry(table: &mut Table<'_>) -> Option<SystemTime> {
+    const KEY: &str = "expires_on";
+    let Found { value, place } = table.instant(KEY)?;
+    if value <= SystemTime::now() {
+        table.report().note(&place, Fault::new("this rule has ended, and does nothing").help("remove it"));
+    }
+    Some(value)
+}
+
+fn read_simulate(table: &mut Table<'_>, mode: Option<RuleMode>) -> bool {
+    let Some(Found { value: true, place }) = table.boolean("simulate") else { return false };
+    if mode == Some(RuleMode::Allow) {
+        let fault = Fault::new("an allow rule cannot be tried: what it would let through is not known to be dropped");
+        table.report().error(&place, fault.help("remove `simulate`, or try the block rule that it is an exception of"));
+    }
+    true
 }
 
 fn read_mode(table: &mut Table<'_>, key: &'static str) -> Option<Found<RuleMode>> {

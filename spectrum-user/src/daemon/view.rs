@@ -99,9 +99,13 @@ pub struct AppStatus {
 pub struct RuleStatus {
     pub id: String,
     pub mode: String,
-    pub prefix: String,
+    /// A prefix, `AS` and a number, or a country's two letters.
+    pub target: String,
     pub scope: String,
     pub notes: String,
+    pub simulate: bool,
+    /// RFC 3339.
+    pub expires_on: Option<String>,
 }
 
 /// Samples that a slow listener may be behind before it misses some.
@@ -278,7 +282,7 @@ impl View {
             let _ = write!(line, "; application {} {}", app.hostname, app.protocol);
         }
         if let Some(rule) = rule {
-            let _ = write!(line, "; rule {}", rule.prefix);
+            let _ = write!(line, "; rule {}", rule.target);
             if !rule.notes.is_empty() {
                 let _ = write!(line, " \"{}\"", rule.notes);
             }
@@ -317,12 +321,7 @@ impl View {
 
 impl RuleStatus {
     fn of(rule: &AccessRule, desired: &DesiredState) -> Self {
-        use crate::model::{RuleMode, Scope};
-        let mode = match rule.mode {
-            RuleMode::Allow => "allow",
-            RuleMode::Block => "block",
-            RuleMode::Challenge => "challenge",
-        };
+        use crate::model::Scope;
         let scope = match rule.scope {
             Scope::User => "user".to_owned(),
             Scope::Zone(id) => {
@@ -331,8 +330,10 @@ impl RuleStatus {
         };
         Self {
             id: rule.id.to_string(),
-            mode: mode.to_owned(),
-            prefix: rule.prefix.to_string(),
+            mode: rule.mode.as_str().to_owned(),
+            target: rule.target.to_string(),
+            simulate: rule.simulate,
+            expires_on: rule.expires_on.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
             scope,
             notes: rule.notes.clone(),
         }

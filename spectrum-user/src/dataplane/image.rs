@@ -13,7 +13,7 @@ use spectrum_common::{
 
 use super::numbers::{self, Exhausted, Names, Space};
 use crate::model::{
-    AccessRule, Application, ClosedPorts, DesiredState, RuleMode, Scope, SynCookies, Transport, ZoneId,
+    AccessRule, Application, ClosedPorts, DesiredState, RuleMode, Scope, SynCookies, Target, Transport, ZoneId,
 };
 
 /// A key of an LPM trie. Sorts by length first: general before specific.
@@ -82,15 +82,17 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
         }
         .to_be_bytes();
         let said = said(rule, number(&rules, rule.id.bytes()));
-        match rule.prefix {
-            IpNet::V4(net) => {
+        match rule.target {
+            Target::Prefix(IpNet::V4(net)) => {
                 let key = RuleKeyV4 { scope, address: net.network().octets() };
                 add(&mut v4, Prefix { bits: SCOPE_BITS + u32::from(net.prefix_len()), key }, said);
             }
-            IpNet::V6(net) => {
+            Target::Prefix(IpNet::V6(net)) => {
                 let key = RuleKeyV6 { scope, address: net.network().octets() };
                 add(&mut v6, Prefix { bits: SCOPE_BITS + u32::from(net.prefix_len()), key }, said);
             }
+            // The configuration refuses them still.
+            Target::Asn(_) | Target::Country(_) => {}
         }
     }
     image.rules_v4 = inherit(v4);
@@ -165,10 +167,12 @@ pub fn address(octets: [u8; 16]) -> IpAddr {
 }
 
 fn said(rule: &AccessRule, number: u32) -> RuleValue {
+    let nothing = RuleValue::default();
     match rule.mode {
-        RuleMode::Allow => RuleValue { allow: number, block: 0 },
-        RuleMode::Block => RuleValue { allow: 0, block: number },
-        RuleMode::Challenge => RuleValue::default(),
+        RuleMode::Allow => RuleValue { allow: number, ..nothing },
+        RuleMode::Block if rule.simulate => RuleValue { simulate: number, ..nothing },
+        RuleMode::Block => RuleValue { block: number, ..nothing },
+        RuleMode::Challenge => nothing,
     }
 }
 
@@ -195,7 +199,11 @@ fn inherit<K: Ord + Copy + bytemuck::Pod>(own: BTreeMap<Prefix<K>, RuleValue>) -
 
 fn fill(own: RuleValue, other: RuleValue) -> RuleValue {
     let or = |own, other| if own == 0 { other } else { own };
-    RuleValue { allow: or(own.allow, other.allow), block: or(own.block, other.block) }
+    RuleValue {
+        allow: or(own.allow, other.allow),
+        block: or(own.block, other.block),
+        simulate: or(own.simulate, other.simulate),
+    }
 }
 
 /// The prefix of `bits` bits that covers `prefix`.

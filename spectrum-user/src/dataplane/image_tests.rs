@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{AppId, Connectivity, Edge, EdgeIps, RuleId, SpliceMode, SynCookies, Timeouts, Zone};
+use crate::model::{AppId, Connectivity, Edge, EdgeIps, RuleId, SpliceMode, SynCookies, Target, Timeouts, Zone};
 
 fn zone(name: &str) -> Zone {
     Zone { id: ZoneId::derive(&[name]), name: name.to_owned() }
@@ -23,7 +23,15 @@ fn app(protocol: &str, address: &str) -> Application {
 
 fn rule(mode: RuleMode, prefix: &str, scope: Scope) -> AccessRule {
     let id = RuleId::derive(&[prefix, &format!("{mode:?}{scope:?}")]);
-    AccessRule { id, scope, mode, prefix: prefix.parse().unwrap(), notes: String::new() }
+    AccessRule {
+        id,
+        scope,
+        mode,
+        target: Target::Prefix(prefix.parse().unwrap()),
+        notes: String::new(),
+        simulate: false,
+        expires_on: None,
+    }
 }
 
 fn desired(applications: Vec<Application>, rules: Vec<AccessRule>) -> DesiredState {

@@ -21,4 +21,4 @@ pub use node::{EventSink, Instance, InvalidInstance, Listen, Node, XdpMode};
 pub use origin::{DirectOrigin, InvalidOrigin};
 pub use port::{InvalidPortRange, PortRange};
 pub use protocol::{InvalidProtocol, Protocol, Transport};
-pub use rule::{AccessRule, RuleMode, Scope};
+pub use rule::{AccessRule, Country, RuleMode, Scope, Target};

@@ -41,16 +41,21 @@ struct Says {
 
 impl AccessRules {
     pub fn new(rules: &[AccessRule]) -> Self {
-        let mut sorted: Vec<&AccessRule> = rules.iter().filter(|rule| rule.mode != RuleMode::Challenge).collect();
+        // What is only tried is the filter's to count.
+        let mut sorted: Vec<(IpNet, &AccessRule)> = rules
+            .iter()
+            .filter(|rule| rule.mode != RuleMode::Challenge && !rule.simulate)
+            .filter_map(|rule| Some((rule.target.prefix()?, rule)))
+            .collect();
         // Covering prefixes first, so that what they say is there to be carried on.
-        sorted.sort_by_key(|rule| rule.prefix.prefix_len());
+        sorted.sort_by_key(|(prefix, _)| prefix.prefix_len());
         let mut built = Self::default();
-        for rule in sorted {
+        for (prefix, rule) in sorted {
             let tries = match rule.scope {
                 Scope::User => &mut built.user,
                 Scope::Zone(zone) => built.zones.entry(zone).or_default(),
             };
-            tries.insert(rule);
+            tries.insert(prefix, rule);
         }
         built
     }
@@ -73,15 +78,15 @@ impl AccessRules {
 }
 
 impl Tries {
-    fn insert(&mut self, rule: &AccessRule) {
+    fn insert(&mut self, prefix: IpNet, rule: &AccessRule) {
         let mut says = Says::default();
-        let said = Some((rule.prefix.prefix_len(), rule.id));
+        let said = Some((prefix.prefix_len(), rule.id));
         match rule.mode {
             RuleMode::Allow => says.allow = said,
             RuleMode::Block => says.block = said,
             RuleMode::Challenge => return,
         }
-        match rule.prefix {
+        match prefix {
             IpNet::V4(prefix) => {
                 let covering = self.v4.get_lpm(&prefix).map(|(_, says)| *says).unwrap_or_default();
                 self.v4.insert(prefix, covering.merge(says));
@@ -121,10 +126,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::Target;
 
     fn rule(scope: Scope, mode: RuleMode, prefix: &str) -> AccessRule {
         let id = RuleId::derive(&[&format!("{scope:?} {mode:?} {prefix}")]);
-        AccessRule { id, scope, mode, prefix: prefix.parse().unwrap(), notes: String::new() }
+        AccessRule {
+            id,
+            scope,
+            mode,
+            target: Target::Prefix(prefix.parse().unwrap()),
+            notes: String::new(),
+            simulate: false,
+            expires_on: None,
+        }
     }
 
     fn zone(name: &str) -> ZoneId {
@@ -175,7 +189,7 @@ mod tests {
                 rules.iter().any(|rule| {
                     rule.mode == mode
                         && matches!(rule.scope, Scope::User | Scope::Zone(_) if rule.scope == Scope::User || rule.scope == Scope::Zone(zone("a")))
-                        && rule.prefix.contains(&source)
+                        && rule.target.prefix().is_some_and(|prefix| prefix.contains(&source))
                 })
             };
             let said = AccessRules::new(&rules).decide(zone("a"), source);

@@ -11,7 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::SystemTime};
 
 pub use self::{
     allocate::allocate,
@@ -58,7 +58,9 @@ fn plan(config: &Config, host_addresses: &[IpAddr]) -> Result<Plan, StateError> 
     // A node with static addresses only needs no state directory at all.
     let needed = config.applications.iter().any(|application| is_dynamic(&application.edge_ips));
     let existing = if needed { store::read(&config.node.state_dir)? } else { Assignments::default() };
-    let (desired, assignments) = allocate(config, &existing, host_addresses)?;
+    let (mut desired, assignments) = allocate(config, &existing, host_addresses)?;
+    let now = SystemTime::now();
+    desired.rules.retain(|rule| !rule.has_ended(now));
     let changed = needed && assignments != existing;
     Ok(Plan { desired, assignments, changed })
 }

@@ -134,12 +134,20 @@ configuration = {{ target = "ip", value = "2001:DB8::1" }}
 mode = "whitelist"
 configuration = {{ target = "ip_range", value = "0.0.0.0/0" }}
 simulate = false
+[[access_rules]]
+mode = "block"
+configuration = {{ target = "ip", value = "192.0.2.7" }}
+simulate = true
+expires_on = 2099-12-31T23:59:59Z
 "#
     ));
-    assert_eq!(config.rules[0].prefix.to_string(), "203.0.113.0/24");
-    assert_eq!(config.rules[1].prefix.to_string(), "2001:db8::1/128");
+    assert_eq!(config.rules[0].target.to_string(), "203.0.113.0/24");
+    assert_eq!(config.rules[1].target.to_string(), "2001:db8::1/128");
     assert_eq!(config.rules[1].mode, RuleMode::Challenge);
-    assert_eq!(config.rules[2].prefix.to_string(), "0.0.0.0/0");
+    assert_eq!(config.rules[2].target.to_string(), "0.0.0.0/0");
+    assert!(config.rules[3].simulate && !config.rules[2].simulate);
+    let expires = humantime::parse_rfc3339("2099-12-31T23:59:59Z").unwrap();
+    assert_eq!(config.rules[3].expires_on, Some(expires), "a date of TOML, or a string");
     let [note] = config.notes.as_slice() else { panic!("{:?}", config.notes) };
     assert_eq!(
         note.to_string(),

@@ -9,7 +9,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use super::{Edge, listen, patient, reads_reset, reset};
-use crate::model::{AccessRule, RuleId, RuleMode, Scope};
+use crate::model::{AccessRule, RuleId, RuleMode, Scope, Target};
 
 #[test]
 fn a_refusing_origin_is_a_reset_and_521() {
@@ -107,7 +107,15 @@ fn a_blocked_client_is_reset_only_where_the_application_asks() {
 
 pub(super) fn rule(mode: RuleMode, prefix: &str) -> AccessRule {
     let id = RuleId::derive(&[&format!("{mode:?}{prefix}")]);
-    AccessRule { id, scope: Scope::User, mode, prefix: prefix.parse().unwrap(), notes: String::new() }
+    AccessRule {
+        id,
+        scope: Scope::User,
+        mode,
+        target: Target::Prefix(prefix.parse().unwrap()),
+        notes: String::new(),
+        simulate: false,
+        expires_on: None,
+    }
 }
 
 /// A listener whose queue is full: the kernel drops further SYNs.

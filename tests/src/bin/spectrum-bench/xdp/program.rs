@@ -59,7 +59,7 @@ fn image(sources: &Sources) -> MapImage {
     });
     let scope = SCOPE_USER.to_be_bytes();
     let scope_bits = u32::BITS;
-    let block = |rule: usize| RuleValue { allow: 0, block: u32::try_from(rule).unwrap_or(u32::MAX) };
+    let block = |rule: usize| RuleValue { block: u32::try_from(rule).unwrap_or(u32::MAX), ..RuleValue::default() };
     let mut rules_v4: BTreeMap<_, _> = sources
         .prefixes_v4
         .iter()
@@ -70,7 +70,7 @@ fn image(sources: &Sources) -> MapImage {
         .collect();
     let (allowed, allowed_bits) = ALLOWED_V4;
     let key = RuleKeyV4 { scope, address: allowed.octets() };
-    rules_v4.insert(Prefix { bits: scope_bits + allowed_bits, key }, RuleValue { allow: 1, block: 0 });
+    rules_v4.insert(Prefix { bits: scope_bits + allowed_bits, key }, RuleValue { allow: 1, ..RuleValue::default() });
     let rules_v6 = sources
         .prefixes_v6
         .iter()
