@@ -136,8 +136,10 @@ pub const NO_APP: u32 = u32::MAX;
 pub struct Event {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
-    /// Verdicts of this CPU that the sampler left out since its last event.
-    pub skipped: u64,
+    /// How many packets for applications and pools it stands for, itself included; 0: it is no sample of all of them.
+    pub weight: u32,
+    /// How many drops it stands for, itself included; 0: it is no sample of the drops.
+    pub drops: u32,
     /// `Reason` as its index.
     pub reason: u32,
     /// Application number, or [`NO_APP`].
@@ -159,15 +161,30 @@ pub struct Event {
     /// Whole words here and below: seven bytes of padding would be set by a call of `memset`, and with a call the XDP
     /// program's stack is too large for kernels before 6.13 (`check_max_stack_depth` in kernel/bpf/verifier.c).
     pub protocol: u32,
-    pub zero: u32,
+    /// Of a TCP segment its flags, else [`NO_FLAGS`].
+    pub tcp_flags: u32,
+    /// Where the TCP or UDP header begins, in bytes from the front of the frame; 0 where that was not found.
+    pub transport: u32,
+    /// How many of `bytes` are the packet's.
+    pub captured: u32,
+    /// The packet as it came, from its Ethernet header on.
+    pub bytes: [u8; CAPTURE],
 }
+
+/// [`Event::tcp_flags`] of what is no TCP segment, or too short to have any. No segment has this bit.
+pub const NO_FLAGS: u32 = 0x100;
+
+/// How much of a sampled packet is kept: two VLAN tags, an IPv6 header and a TCP header with every option.
+pub const CAPTURE: usize = 128;
 
 /// Value of `SAMPLER`, one per CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Sampler {
-    pub bucket: crate::bucket::Bucket,
-    pub skipped: u64,
+    /// Of all packets for applications and pools.
+    pub traffic: crate::stride::Stride,
+    /// Of the drops, so that those show where much else passes.
+    pub drops: crate::stride::Stride,
 }
 
 /// Who loaded an instance, and so who takes it away.
@@ -209,7 +226,7 @@ shared! {
     RuleValue: 12,
     ObjectId: 16,
     Count: 16,
-    Event: 80,
-    Sampler: 24,
+    Event: 216,
+    Sampler: 64,
     Meta: 16,
 }

@@ -1,5 +1,5 @@
 //! What the kernel programs and userspace must agree on: names, layouts, limits, reasons, and the
-//! pure arithmetic of steering keys and token buckets.
+//! pure arithmetic of steering keys, token buckets and sampling.
 //!
 //! Deliberately not here: anything that needs `std`, does I/O, or knows what an application is for.
 #![cfg_attr(not(test), no_std)]
@@ -11,5 +11,6 @@ pub mod limits;
 pub mod names;
 pub mod reason;
 pub mod steer;
+pub mod stride;
 
 pub use reason::Reason;

@@ -13,14 +13,16 @@ pub const RULE_PREFIXES: usize = 262_144;
 /// Listening sockets: one slot per transport, see `layout::listener_slot`.
 pub const LISTENERS: usize = 2;
 /// Bytes of the event ring buffer: a power of two and a multiple of the page size.
-pub const EVENTS_BYTES: usize = 1 << 18;
+pub const EVENTS_BYTES: usize = 1 << 20;
 
 /// VLAN tags that the parser looks through.
 pub const VLAN_TAGS: usize = 2;
 /// IPv6 extension headers that the parser looks through.
 pub const IPV6_EXTENSIONS: usize = 4;
 
-/// Sampled events per CPU at once.
-pub const EVENT_BURST: u32 = 64;
-/// Sampled events per CPU and second, once the burst is used up.
-pub const EVENTS_PER_SECOND: u32 = 64;
+/// Sampled drops per CPU at once, and per second once those are used up.
+pub const DROP_SAMPLES: u32 = 64;
+/// Samples of all packets for applications and pools: per CPU at once.
+pub const TRAFFIC_BURST: u32 = 64;
+/// The same, per second once those are used up.
+pub const TRAFFIC_SAMPLES: u32 = 256;

@@ -31,13 +31,15 @@ pub const REQUESTS: &str = "REQUESTS";
 pub const MODE: &str = "MODE";
 /// Sampled verdicts.
 pub const EVENTS: &str = "EVENTS";
-/// Token bucket per CPU that keeps [`EVENTS`] quiet during a flood.
+/// Which packets become [`EVENTS`], per CPU: few of them during a flood.
 pub const SAMPLER: &str = "SAMPLER";
+/// Where an event is put together, per CPU.
+pub const DRAFT: &str = "DRAFT";
 /// Layout version and who loaded this instance.
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 14] = [
+pub const MAPS: [&str; 15] = [
     STEER,
     RULES_V4,
     RULES_V6,
@@ -51,6 +53,7 @@ pub const MAPS: [&str; 14] = [
     MODE,
     EVENTS,
     SAMPLER,
+    DRAFT,
     META,
 ];
 

@@ -169,6 +169,19 @@ impl Reason {
         }
     }
 
+    /// Whether the packet was for an application or a pool: only such ones are sampled, all others are the host's own affair.
+    pub const fn is_ours(self) -> bool {
+        !matches!(
+            self,
+            Self::NotIp
+                | Self::Truncated
+                | Self::Malformed
+                | Self::OtherProtocol
+                | Self::TooManyHeaders
+                | Self::NotOurs
+        )
+    }
+
     /// The reason with this map index.
     pub fn from_index(index: u32) -> Option<Self> {
         Self::ALL.get(index as usize).copied()

@@ -38,7 +38,7 @@ fn spectrum_xdp(ctx: XdpContext) -> u32 {
     let mut packet = Packet::UNREAD;
     let length = (ctx.data_end() - ctx.data()) as u64;
     let verdict = match parse::read(&ctx, &mut packet) {
-        Ok(()) => filter(&ctx, &packet),
+        Ok(()) => filter(&ctx, &packet, length),
         Err(reason) => Verdict::of(reason), // I4: fail open, counted.
     };
     count::verdict(&ctx, &packet, &verdict, length);
@@ -52,7 +52,7 @@ fn spectrum_xdp(ctx: XdpContext) -> u32 {
 
 /// The stages of a readable packet, in order; the first that objects has the last word.
 #[inline(always)]
-fn filter(ctx: &XdpContext, packet: &Packet) -> Verdict {
+fn filter(ctx: &XdpContext, packet: &Packet, length: u64) -> Verdict {
     let owner = match steering::owner(ctx, packet) {
         Ok(owner) => owner,
         Err(reason) => return Verdict::of(reason),
@@ -66,6 +66,7 @@ fn filter(ctx: &XdpContext, packet: &Packet) -> Verdict {
     }
     if packet.flags.is_request() {
         count::request(owner.app);
+        count::keep(ctx, length);
         return cookie::answer(ctx, packet, owner).unwrap_or(verdict);
     }
     if orphan::is_one(ctx, packet) {

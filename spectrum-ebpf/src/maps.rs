@@ -59,9 +59,13 @@ pub(crate) static REQUESTS: PerCpuArray<u64, { limits::APPLICATIONS }> = PerCpuA
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { limits::EVENTS_BYTES }> = RingBuf::new();
 
-/// Keeps `EVENTS` quiet during a flood.
+/// Which packets become events: few of them during a flood.
 #[btf_map]
 pub(crate) static SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
+
+/// Where an event is put together: the stack has no room for a packet's bytes.
+#[btf_map]
+pub(crate) static DRAFT: PerCpuArray<Event, 1> = PerCpuArray::new();
 
 /// Layout version and owner of this instance. Not read here: userspace refuses pins of another layout by it.
 #[btf_map]

@@ -9,7 +9,7 @@ use network_types::{
 };
 use spectrum_common::{
     Reason,
-    layout::{PROTOCOL_TCP, PROTOCOL_UDP},
+    layout::{NO_FLAGS, PROTOCOL_TCP, PROTOCOL_UDP},
     limits,
 };
 
@@ -41,7 +41,12 @@ impl TcpFlags {
     const RST: u32 = 4;
     const ACK: u32 = 16;
     /// Not TCP, or cut short. No segment has this bit.
-    const UNREAD: Self = Self(0x100);
+    const UNREAD: Self = Self(NO_FLAGS);
+
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
 
     /// Whether it is TCP and does not begin a connection.
     #[inline(always)]

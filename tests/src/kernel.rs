@@ -322,8 +322,8 @@ impl Kernel {
     }
 
     /// The events since they were last asked for.
-    pub fn events(&mut self) -> Vec<Event> {
-        let mut ring: RingBuf<_> = self.ebpf.map_mut(names::EVENTS).unwrap().try_into().unwrap();
+    pub fn events(&self) -> Vec<Event> {
+        let mut ring: RingBuf<_> = self.ebpf.map(names::EVENTS).unwrap().try_into().unwrap();
         let mut events = Vec::new();
         while let Some(item) = ring.next() {
             events.push(bytemuck::pod_read_unaligned(&item));

@@ -2,7 +2,7 @@
 
 use aya_obj::{Map, Object, generated::bpf_map_type};
 use spectrum_common::{
-    layout::{Count, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
+    layout::{Count, Event, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
     limits, names,
     reason::SLOTS,
 };
@@ -21,7 +21,7 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 14] {
+fn expected() -> [Expected; 15] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING, BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
@@ -42,6 +42,7 @@ fn expected() -> [Expected; 14] {
         map(names::MODE, ARRAY, index, size_of::<u32>(), 1),
         map(names::EVENTS, RING, 0, 0, limits::EVENTS_BYTES),
         map(names::SAMPLER, PER_CPU, index, size_of::<Sampler>(), 1),
+        map(names::DRAFT, PER_CPU, index, size_of::<Event>(), 1),
         map(names::META, ARRAY, index, size_of::<Meta>(), 1),
     ]
 }

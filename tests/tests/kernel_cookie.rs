@@ -68,6 +68,21 @@ fn is_syn_ack(frame: &Frame, answer: &[u8]) -> u32 {
 }
 
 #[test]
+fn the_sample_of_an_answered_syn_is_the_syn() {
+    with_cookies("2", App::default(), |kernel| {
+        for frame in both(|frame| frame) {
+            let asked = frame.build();
+            assert_eq!(kernel.xdp(&asked), Action::Answer);
+            let events = kernel.events();
+            let [event] = &events[..] else { panic!("one packet, one event: {events:?}") };
+            assert_eq!(Reason::from_index(event.reason), Some(Reason::SynCookie));
+            assert_eq!(event.bytes[..event.captured as usize], asked);
+            assert_eq!((event.length as usize, event.tcp_flags), (asked.len(), u32::from(SYN)));
+        }
+    });
+}
+
+#[test]
 fn a_request_is_answered_with_a_cookie() {
     with_cookies("2", App::default(), |kernel| {
         for frame in both(|frame| frame) {

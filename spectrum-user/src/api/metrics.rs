@@ -77,6 +77,14 @@ impl Collector for KernelCollector {
             MetricType::Gauge,
         )?;
         protected.encode_gauge(&u64::from(self.0.protection().is_some()))?;
+        let (passed, lost) = self.0.sampled();
+        for (name, help, value) in [
+            ("spectrum_samples", "Sampled packets that came from the kernel", passed),
+            ("spectrum_samples_lost", "Samples that a reader of them was too slow for, over all readers", lost),
+        ] {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)?;
+        }
         let totals = self.0.totals().map_err(|_| fmt::Error)?;
         for (name, help, read) in TOTALS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

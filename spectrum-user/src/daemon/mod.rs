@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 pub use self::{
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
+    samples::SampleReader,
     start::Running,
     view::{AppStatus, DaemonStatus, Protection, RuleStatus, View},
 };
@@ -74,7 +75,7 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
                 Signal::Reload => Box::pin(running.reload()).await,
                 Signal::Stop => break,
             },
-            sample = running.samples.next() => samples::tell(sample, &running.view),
+            sample = running.samples.next() => running.samples.pass_on(sample, &running.view),
             () = running.diagnostics.pass_on() => {}
             () = running.interfaces.changed() => running.follow().await,
             () = running.protection.due() => running.protect(),

@@ -8,8 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use spectrum_common::layout::ObjectId;
-use tokio::sync::broadcast;
 
+use super::samples::{Feed, SampleReader};
 use crate::{
     dataplane::{
         attach::AttachedXdp,
@@ -33,7 +33,7 @@ pub struct View {
     events: EventLog,
     counters: Mutex<CounterMaps>,
     progress: Mutex<Progress>,
-    samples: broadcast::Sender<Sample>,
+    pub(super) samples: Feed,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -108,9 +108,6 @@ pub struct RuleStatus {
     pub expires_on: Option<String>,
 }
 
-/// Samples that a slow listener may be behind before it misses some.
-const SAMPLE_BACKLOG: usize = 256;
-
 impl View {
     pub(super) fn new(
         node: &Node,
@@ -128,7 +125,7 @@ impl View {
             events,
             counters: Mutex::new(counters),
             progress: Mutex::default(),
-            samples: broadcast::channel(SAMPLE_BACKLOG).0,
+            samples: Feed::default(),
         };
         view.attached(attached);
         Ok(view)
@@ -161,14 +158,14 @@ impl View {
         self.change(|progress| progress.degraded = degraded);
     }
 
-    pub(super) fn sampled(&self, sample: Sample) {
-        // Nobody may be listening.
-        let _ = self.samples.send(sample);
+    /// Samples of packets from now on.
+    pub fn samples(&self) -> SampleReader {
+        self.samples.subscribe()
     }
 
-    /// Sampled drops from now on.
-    pub fn samples(&self) -> broadcast::Receiver<Sample> {
-        self.samples.subscribe()
+    /// Samples that came from the kernel, and how many of them readers were too slow for.
+    pub fn sampled(&self) -> (u64, u64) {
+        (self.samples.passed(), self.samples.lost())
     }
 
     pub(super) fn desired(&self) -> Arc<DesiredState> {
@@ -287,8 +284,8 @@ impl View {
                 let _ = write!(line, " \"{}\"", rule.notes);
             }
         }
-        if sample.skipped > 0 {
-            let _ = write!(line, "; {} more were not sampled", sample.skipped);
+        if sample.drops > 1 {
+            let _ = write!(line, "; it stands for {} drops", sample.drops);
         }
         line
     }

@@ -1,11 +1,15 @@
 //! Sampled verdicts, from the kernel's ring buffer to values.
 
-use std::{io, net::IpAddr};
+use std::{
+    fmt, io,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use aya::maps::{MapData, RingBuf};
 use spectrum_common::{
     Reason,
-    layout::{Event, NO_APP},
+    layout::{CAPTURE, Event, NO_APP, NO_FLAGS},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -17,6 +21,8 @@ use super::{
 /// One sampled verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
+    /// When the packet came.
+    pub time: SystemTime,
     pub reason: Reason,
     /// Number of the application, where the packet has one.
     pub app: Option<u32>,
@@ -27,16 +33,46 @@ pub struct Sample {
     pub destination: IpAddr,
     pub destination_port: u16,
     pub protocol: u8,
+    /// Of a TCP segment that is long enough to have some.
+    pub tcp_flags: Option<u8>,
     pub ifindex: u32,
     /// Bytes on the wire.
     pub length: u32,
-    /// Verdicts of the same CPU that were left out before this one.
-    pub skipped: u64,
+    /// How many packets for applications and pools it stands for, itself included. 0: it is no sample of all of them but
+    /// of the drops alone, and who estimates shares must leave it out.
+    pub weight: u32,
+    /// How many drops it stands for, itself included. 0: it is no sample of the drops, though it may be of one.
+    pub drops: u32,
+    /// Where the TCP or UDP header begins in `packet`; 0 where it was not found.
+    pub transport: u32,
+    /// The first bytes of the packet as it came.
+    pub packet: Captured,
+}
+
+/// The first bytes of a packet, from its Ethernet header on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Captured {
+    length: usize,
+    bytes: [u8; CAPTURE],
+}
+
+impl Captured {
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+    }
+}
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.length)
+    }
 }
 
 /// The reading end of the ring buffer, within a tokio runtime.
 pub struct Samples {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// What is older lay in the ring when nobody read.
+    opened_ns: u64,
 }
 
 impl Samples {
@@ -45,7 +81,7 @@ impl Samples {
         // SAFETY: a ring owns its one descriptor from its making to its drop.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| OpenSamplesError::Watch(error.into()))?;
-        Ok(Self { ring })
+        Ok(Self { ring, opened_ns: monotonic_ns() })
     }
 
     /// Waits for the next sample.
@@ -64,7 +100,7 @@ impl Samples {
 
     /// The next sample that is there already.
     pub fn try_next(&mut self) -> Option<Sample> {
-        next(self.ring.get_mut())
+        next(self.ring.get_mut(), self.opened_ns)
     }
 }
 
@@ -76,10 +112,11 @@ pub enum OpenSamplesError {
     Watch(#[source] io::Error),
 }
 
-/// The next sample that is in a ring already. What is no event, another build wrote.
-pub(super) fn next(ring: &mut RingBuf<MapData>) -> Option<Sample> {
+/// The next sample that is in a ring already and not older than `since_ns`. What is no event, another build wrote.
+pub(super) fn next(ring: &mut RingBuf<MapData>, since_ns: u64) -> Option<Sample> {
     while let Some(item) = ring.next() {
         if let Ok(event) = bytemuck::try_pod_read_unaligned::<Event>(&item)
+            && event.time_ns >= since_ns
             && let Some(sample) = sample(&event)
         {
             return Some(sample);
@@ -89,7 +126,9 @@ pub(super) fn next(ring: &mut RingBuf<MapData>) -> Option<Sample> {
 }
 
 fn sample(event: &Event) -> Option<Sample> {
+    let flags = (event.tcp_flags & NO_FLAGS == 0).then_some(event.tcp_flags);
     Some(Sample {
+        time: wall_clock(event.time_ns),
         reason: Reason::from_index(event.reason)?,
         app: (event.app != NO_APP).then_some(event.app),
         rule: (event.rule != 0).then_some(event.rule),
@@ -98,8 +137,53 @@ fn sample(event: &Event) -> Option<Sample> {
         destination: address(event.destination),
         destination_port: u16::from_be_bytes(event.destination_port),
         protocol: u8::try_from(event.protocol).unwrap_or_default(),
+        tcp_flags: flags.and_then(|flags| u8::try_from(flags).ok()),
         ifindex: event.ifindex,
         length: event.length,
-        skipped: event.skipped,
+        weight: event.weight,
+        drops: event.drops,
+        transport: event.transport,
+        packet: Captured {
+            length: usize::try_from(event.captured).unwrap_or(CAPTURE).min(CAPTURE),
+            bytes: event.bytes,
+        },
     })
+}
+
+/// The kernel's clock of events (`bpf_ktime_get_ns`).
+fn monotonic_ns() -> u64 {
+    // It cannot fail for this clock (clock_gettime(2)); with 0 nothing is too old.
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// When that was by the clock on the wall, as it goes now.
+fn wall_clock(at_ns: u64) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_sub(Duration::from_nanos(monotonic_ns().saturating_sub(at_ns))).unwrap_or(now)
+}
+
+#[cfg(test)]
+impl Sample {
+    /// A SYN that was steered, of which nothing was captured.
+    pub(crate) fn testing() -> Self {
+        Self {
+            time: SystemTime::UNIX_EPOCH,
+            reason: Reason::Steered,
+            app: Some(1),
+            rule: None,
+            source: IpAddr::from([192, 0, 2, 7]),
+            source_port: 40_000,
+            destination: IpAddr::from([198, 51, 100, 10]),
+            destination_port: 443,
+            protocol: 6,
+            tcp_flags: Some(2),
+            ifindex: 2,
+            length: 54,
+            weight: 1,
+            drops: 0,
+            transport: 34,
+            packet: Captured { length: 0, bytes: [0; CAPTURE] },
+        }
+    }
 }

@@ -58,7 +58,7 @@ impl Explainer {
             .xdp()?
             .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })
             .map_err(ExplainError::Run)?;
-        events::next(&mut self.answers).ok_or(ExplainError::Silent)
+        events::next(&mut self.answers, 0).ok_or(ExplainError::Silent)
     }
 }
 

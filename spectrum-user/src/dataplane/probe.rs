@@ -112,6 +112,7 @@ fn kernel() -> Vec<Finding> {
     let helpers = [
         (BpfHelper::BPF_FUNC_tcp_gen_syncookie, "SYN cookies by XDP", "5.4"),
         (BpfHelper::BPF_FUNC_check_mtu, "the MTU seen by XDP", "5.12"),
+        (BpfHelper::BPF_FUNC_xdp_load_bytes, "copies of packets by XDP", "5.18"),
     ];
     let mut findings: Vec<Finding> = programs
         .into_iter()
