@@ -1,5 +1,5 @@
-//! The three calls of bpf(2) that the benchmark needs beside the loader of the product: a program of two instructions
-//! as the zero line, its attachment, and test runs by descriptor.
+//! The calls of bpf(2) that the benchmark needs beside the loader of the product: small programs of its own, their
+//! attachment, an array for one of them, test runs by descriptor, and frames that such a run sends.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -15,19 +15,23 @@ pub(crate) const XDP_TX: i32 = 3;
 /// Loads the XDP program that only returns `action`.
 pub(crate) fn load_constant(action: i32) -> Result<OwnedFd> {
     // r0 = action (BPF_ALU64 | BPF_MOV | BPF_K), then BPF_EXIT.
-    let program = [
+    load(&[
         Instruction { code: 0xb7, immediate: action, ..Zeroable::zeroed() },
         Instruction { code: 0x95, ..Zeroable::zeroed() },
-    ];
+    ])
+}
+
+/// Loads an XDP program.
+pub(crate) fn load(program: &[Instruction]) -> Result<OwnedFd> {
     let license = c"GPL";
     let attributes = LoadAttributes {
         program_type: PROG_TYPE_XDP,
-        instruction_count: 2,
+        instruction_count: u32::try_from(program.len()).context("program too long")?,
         instructions: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
         ..Zeroable::zeroed()
     };
-    owned(bpf(PROG_LOAD, &attributes).context("load an empty XDP program (needs CAP_BPF and CAP_NET_ADMIN)")?)
+    owned(bpf(PROG_LOAD, &attributes).context("load an XDP program (needs CAP_BPF and CAP_NET_ADMIN)")?)
 }
 
 /// Attaches `program` to an interface of the calling thread's network namespace, in native mode, for as long as the
@@ -63,6 +67,45 @@ pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Re
     Ok(TestRun { verdict: attributes.verdict, nanoseconds: attributes.duration })
 }
 
+/// Sends what `program` makes of `frame`, `count` times, through the interface that it redirects to. Must run inside
+/// that interface's network namespace. The frames are as they were left after their last use, but for their length.
+pub(crate) fn send(program: BorrowedFd<'_>, frame: &[u8], count: u32) -> Result<()> {
+    let mut attributes = TestAttributes {
+        program: program.as_raw_fd().cast_unsigned(),
+        data_size_in: u32::try_from(frame.len()).context("frame too long")?,
+        data_in: frame.as_ptr() as u64,
+        repeat: count,
+        flags: TEST_XDP_LIVE_FRAMES,
+        batch_size: LIVE_BATCH,
+        ..Zeroable::zeroed()
+    };
+    call(PROG_TEST_RUN, &raw mut attributes).context("send frames by BPF_PROG_RUN (Linux 5.18)")?;
+    Ok(())
+}
+
+/// An array map with these values.
+pub(crate) fn array(values: &[u32]) -> Result<OwnedFd> {
+    let attributes = MapAttributes {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: 4,
+        max_entries: u32::try_from(values.len()).context("array too long")?,
+        ..Zeroable::zeroed()
+    };
+    let map = owned(bpf(MAP_CREATE, &attributes).context("make an array map")?)?;
+    for (key, value) in (0_u32..).zip(values) {
+        let attributes = ElementAttributes {
+            map: map.as_raw_fd().cast_unsigned(),
+            zero: 0,
+            key: &raw const key as u64,
+            value: std::ptr::from_ref(value) as u64,
+            flags: 0,
+        };
+        bpf(MAP_UPDATE_ELEM, &attributes).context("fill an array map")?;
+    }
+    Ok(map)
+}
+
 fn bpf<T: Pod>(command: i64, attributes: &T) -> io::Result<i64> {
     let mut copy = *attributes;
     call(command, &raw mut copy)
@@ -81,21 +124,28 @@ fn owned(descriptor: i64) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+const MAP_CREATE: i64 = 0;
+const MAP_UPDATE_ELEM: i64 = 2;
 const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
 const LINK_CREATE: i64 = 28;
+const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+/// Frames that are under way at once: as many as a NAPI poll takes.
+const LIVE_BATCH: u32 = 64;
 
 /// `struct bpf_insn`.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Instruction {
-    code: u8,
-    registers: u8,
-    offset: i16,
-    immediate: i32,
+pub(crate) struct Instruction {
+    pub(crate) code: u8,
+    /// The source in the upper half, the destination in the lower.
+    pub(crate) registers: u8,
+    pub(crate) offset: i16,
+    pub(crate) immediate: i32,
 }
 
 /// The head of `union bpf_attr` for `BPF_PROG_LOAD`.
@@ -135,6 +185,37 @@ struct TestAttributes {
     data_out: u64,
     repeat: u32,
     duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    processor: u32,
+    batch_size: u32,
+    zero: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_MAP_CREATE`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MapAttributes {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    zero: u32,
+}
+
+/// The head of `union bpf_attr` for `BPF_MAP_UPDATE_ELEM`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct ElementAttributes {
+    map: u32,
+    zero: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 const _: () = assert!(size_of::<Instruction>() == 8, "the kernel counts instructions of eight bytes");

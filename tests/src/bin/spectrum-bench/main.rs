@@ -1,5 +1,5 @@
-//! `spectrum-bench`: Spectrum beside direct forwarding, HAProxy and nginx, in one interleaved run, and what its XDP
-//! program costs per packet. `cargo xtask bench` builds the product and starts this as root.
+//! `spectrum-bench`: Spectrum beside direct forwarding, HAProxy and nginx, in one interleaved run, what its XDP program
+//! costs per packet, and what floods do to it beside the kernel's own defences. `cargo xtask bench` builds the product and starts this as root.
 //!
 //! Every figure is a median over rounds with its spread, and every comparison a ratio with its interval. What is worse
 //! than a peer is shown as plainly as what is better.
@@ -7,6 +7,7 @@
 mod bpf;
 mod compare;
 mod contestant;
+mod flood;
 mod load;
 mod machine;
 mod measure;
@@ -30,7 +31,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use contestant::Contestant;
 use options::{Options, chosen};
+use origin::Origin;
 use report::Report;
+use world::World;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -48,10 +51,20 @@ fn bench(options: &Options) -> Result<ExitCode> {
     let contestants =
         chosen(Contestant::all(options.spectrum().as_deref()), &options.contestants, |c| c.name.to_owned())?;
     let measures = chosen(measure::all(), &options.measures, |measure| measure.name())?;
-    let xdp =
-        if options.measures.is_empty() || options.xdp { Some(xdp::run(options.rounds, options.quick)?) } else { None };
-    let results = rounds::run(options, contestants, &measures)?;
-    let report = Report { results, xdp };
+    let parts = options.parts()?;
+    let machine = machine::look()?;
+    let world = World::new()?;
+    let origin = Origin::start(&world)?;
+    let xdp = if parts.xdp { Some(xdp::run(options.rounds, options.quick)?) } else { None };
+    let results =
+        if parts.traffic { Some(rounds::run(options, &world, &origin, contestants, &measures)?) } else { None };
+    let plan = flood::Plan { rounds: options.rounds, quick: options.quick };
+    let floods = if parts.floods.is_empty() {
+        None
+    } else {
+        Some(flood::run(&plan, &parts.floods, &world, &origin, options.spectrum().as_deref())?)
+    };
+    let report = Report { machine, plan, results, xdp, floods };
     let tables = report.markdown();
     #[expect(clippy::print_stdout, reason = "the tables are what this program is for")]
     {
@@ -64,5 +77,5 @@ fn bench(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.markdown {
         fs::write(path, tables).with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(if report.results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::flood::PARTS;
 use crate::window::Spans;
 
-/// Compares Spectrum with direct forwarding, HAProxy and nginx. Needs root; touches nothing of the host's network.
+/// Compares Spectrum with direct forwarding, HAProxy and nginx, and floods it. Needs root; touches nothing of the host's network.
 #[derive(Debug, clap::Parser)]
 #[command(name = "spectrum-bench")]
 pub(crate) struct Options {
@@ -19,10 +20,13 @@ pub(crate) struct Options {
     /// Times every contestant is measured; at least 5 for a figure that counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
+    /// Only these parts, of: traffic, xdp, floods; of floods alone: answers, drops, crafted, connects, streams
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    only: Vec<String>,
     /// Short windows: to see that everything works, not to quote
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these measures
+    /// Only these measures of traffic, and nothing else
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) measures: Vec<String>,
     /// Only these contestants
@@ -49,6 +53,33 @@ impl Options {
         let milliseconds =
             |warm_up, window| Spans { warm_up: Duration::from_millis(warm_up), window: Duration::from_millis(window) };
         if self.quick { milliseconds(300, 1000) } else { milliseconds(500, 3000) }
+    }
+}
+
+/// What is to be measured.
+pub(crate) struct Parts {
+    pub(crate) traffic: bool,
+    pub(crate) xdp: bool,
+    pub(crate) floods: Vec<&'static str>,
+}
+
+impl Options {
+    /// Everything where nothing is chosen.
+    pub(crate) fn parts(&self) -> Result<Parts> {
+        const TRAFFIC: &str = "traffic";
+        const XDP: &str = "xdp";
+        const FLOODS: &str = "floods";
+        let known = [&[TRAFFIC, XDP, FLOODS], PARTS.as_slice()].concat();
+        if let Some(unknown) = self.only.iter().find(|part| !known.contains(&part.as_str())) {
+            bail!("there is no part \"{unknown}\"; there is: {}", known.join(", "));
+        }
+        let named = |part: &str| self.only.iter().any(|name| name == part);
+        let all = self.only.is_empty() && self.measures.is_empty();
+        Ok(Parts {
+            traffic: named(TRAFFIC) || self.only.is_empty(),
+            xdp: named(XDP) || self.xdp || all,
+            floods: PARTS.into_iter().filter(|part| named(part) || named(FLOODS) || all).collect(),
+        })
     }
 }
 

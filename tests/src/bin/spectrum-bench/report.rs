@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::compare::{self, Verdict};
 use crate::contestant::Contestant;
+use crate::flood::{self, Floods};
+use crate::machine::Machine;
 use crate::measure::{Better, Figure, MACHINE_CPU};
 use crate::rounds::{MeasureResults, Results};
 use crate::stats::{self, Ratio};
@@ -15,25 +17,46 @@ use crate::xdp::{self, Cost};
 
 /// Everything that was measured.
 pub(crate) struct Report {
-    pub(crate) results: Results,
+    pub(crate) machine: Machine,
+    pub(crate) plan: flood::Plan,
+    pub(crate) results: Option<Results>,
     pub(crate) xdp: Option<Vec<Cost>>,
+    pub(crate) floods: Option<Floods>,
 }
 
 impl Report {
     pub(crate) fn markdown(&self) -> String {
-        let mut out = markdown(&self.results);
+        let mut out = conditions(&self.machine, &self.plan);
+        if let Some(results) = &self.results {
+            out.push_str(&markdown(results));
+        }
         if let Some(costs) = &self.xdp {
             out.push_str(&xdp(costs));
+        }
+        if let Some(floods) = &self.floods {
+            out.push_str(&floods.markdown());
         }
         out
     }
 
     pub(crate) fn json(&self) -> Value {
-        let mut value = json(&self.results);
-        if let (Some(object), Some(costs)) = (value.as_object_mut(), &self.xdp) {
-            object.insert("xdp".to_owned(), costs.iter().map(cost_json).collect());
-        }
-        value
+        json!({
+            "kernel": self.machine.kernel,
+            "processor": self.machine.processor,
+            "cores": self.machine.cores,
+            "busy_before": self.machine.busy_before,
+            "rounds": self.plan.rounds,
+            "quick": self.plan.quick,
+            "traffic": self.results.as_ref().map(json),
+            "xdp": self.xdp.as_ref().map(|costs| costs.iter().map(cost_json).collect::<Vec<_>>()),
+            "floods": self.floods.as_ref().map(Floods::json),
+        })
+    }
+
+    /// Whether everything that was to be measured was.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.results.as_ref().is_none_or(|results| results.failures.is_empty())
+            && self.floods.as_ref().is_none_or(|floods| floods.failures.is_empty())
     }
 }
 
@@ -53,18 +76,23 @@ fn markdown(results: &Results) -> String {
     out
 }
 
-fn preamble(results: &Results) -> String {
-    let machine = &results.machine;
-    let takes = || results.measures.iter().flat_map(|measure| &measure.takes);
-    let mut out = format!(
-        "Linux {}, {} cores of {}, {:.0} % busy before the start, TCP {}. {} rounds{}, {} samples, {} of them disturbed.\n\n",
+fn conditions(machine: &Machine, plan: &flood::Plan) -> String {
+    format!(
+        "Linux {}, {} cores of {}, {:.0} % busy before the start. {} rounds{}.\n",
         machine.kernel,
         machine.cores,
         machine.processor,
         machine.busy_before * 100.0,
+        plan.rounds,
+        if plan.quick { " (quick: not to quote)" } else { "" },
+    )
+}
+
+fn preamble(results: &Results) -> String {
+    let takes = || results.measures.iter().flat_map(|measure| &measure.takes);
+    let mut out = format!(
+        "\nTCP {}. {} samples, {} of them disturbed.\n\n",
         results.congestion_control,
-        results.rounds,
-        if results.quick { " (quick: not to quote)" } else { "" },
         takes().count(),
         takes().filter(|take| take.disturbed).count(),
     );
@@ -146,12 +174,12 @@ fn verdicts(results: &Results) -> String {
     if table.is_empty() { String::new() } else { format!("\n### Beside the peers\n\n{table}\n") }
 }
 
-fn of(ratio: Ratio) -> String {
+pub(crate) fn of(ratio: Ratio) -> String {
     format!("{:.2} [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
 }
 
 /// Three digits that mean something.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         0.0..1.0 => format!("{value:.3}"),
         1.0..10.0 => format!("{value:.2}"),
@@ -163,13 +191,7 @@ fn short(value: f64) -> String {
 fn json(results: &Results) -> Value {
     let measures: Vec<Value> = results.measures.iter().map(|measure| measure_json(results, measure)).collect();
     json!({
-        "kernel": results.machine.kernel,
-        "processor": results.machine.processor,
-        "cores": results.machine.cores,
         "congestion_control": results.congestion_control,
-        "busy_before": results.machine.busy_before,
-        "rounds": results.rounds,
-        "quick": results.quick,
         "versions": results.versions,
         "measures": measures,
         "failures": results.failures,
@@ -257,7 +279,7 @@ fn cost_json(cost: &Cost) -> Value {
 }
 
 /// Median ± half the distance of the quartiles.
-fn spread(values: &[f64]) -> String {
+pub(crate) fn spread(values: &[f64]) -> String {
     match (stats::median(values), stats::iqr(values)) {
         (Some(median), Some(iqr)) => format!("{} ± {}", short(median), short(iqr / 2.0)),
         _ => "-".to_owned(),

@@ -8,24 +8,20 @@ use anyhow::{Result, ensure};
 
 use crate::contestant::Contestant;
 use crate::load::pause;
-use crate::machine::{self, Machine};
 use crate::measure::{Measure, Sample, Stage};
 use crate::options::Options;
 use crate::origin::Origin;
 use crate::world::World;
 
 /// A sample with more of the machine's time stolen by the hypervisor than this says nothing.
-const STEAL: f64 = 0.01;
+pub(crate) const STEAL: f64 = 0.01;
 /// The same for time that other programs took. Tick-wise accounting alone shows up to two per cent.
-const FOREIGN: f64 = 0.05;
+pub(crate) const FOREIGN: f64 = 0.05;
 /// How often a disturbed sample is taken again before it is kept, marked.
 const RETRIES: usize = 1;
 
 pub(crate) struct Results {
-    pub(crate) machine: Machine,
     pub(crate) congestion_control: &'static str,
-    pub(crate) rounds: u32,
-    pub(crate) quick: bool,
     pub(crate) versions: BTreeMap<&'static str, String>,
     pub(crate) contestants: Vec<Contestant>,
     pub(crate) measures: Vec<MeasureResults>,
@@ -48,14 +44,15 @@ pub(crate) struct Take {
     pub(crate) disturbed: bool,
 }
 
-pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[Box<dyn Measure>]) -> Result<Results> {
-    let machine = machine::look()?;
-    let world = World::new()?;
+pub(crate) fn run(
+    options: &Options,
+    world: &World,
+    origin: &Origin,
+    contestants: Vec<Contestant>,
+    measures: &[Box<dyn Measure>],
+) -> Result<Results> {
     let mut results = Results {
-        machine,
         congestion_control: world.congestion_control,
-        rounds: options.rounds,
-        quick: options.quick,
         versions: BTreeMap::new(),
         contestants: Vec::new(),
         measures: Vec::new(),
@@ -64,10 +61,9 @@ pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[B
     for measure in measures {
         results.measures.push(MeasureResults { name: measure.name(), title: measure.title(), takes: Vec::new() });
     }
-    let origin = Origin::start(&world)?;
     for contestant in contestants {
         // What does not run or answer at all is said once, and does not hold up the others.
-        match contestant.version().and_then(|version| contestant.start(&world).map(|_| version)) {
+        match contestant.version().and_then(|version| contestant.start(world).map(|_| version)) {
             Ok(version) => {
                 results.versions.insert(contestant.name, version);
                 results.contestants.push(contestant);
@@ -86,7 +82,7 @@ pub(crate) fn run(options: &Options, contestants: Vec<Contestant>, measures: &[B
                 order.reverse();
             }
             for contestant in order {
-                match take(options, &world, &origin, contestant, measure.as_ref()) {
+                match take(options, world, origin, contestant, measure.as_ref()) {
                     Ok((sample, disturbed)) => {
                         found.takes.push(Take { round, contestant: contestant.name, sample, disturbed });
                     }

@@ -62,7 +62,7 @@ pub(crate) struct World {
 
 /// One named network namespace.
 pub(crate) struct Namespace {
-    name: &'static str,
+    name: String,
     file: File,
 }
 
@@ -120,10 +120,10 @@ pub(crate) fn client_sources() -> impl Iterator<Item = IpAddr> {
 }
 
 impl Namespace {
-    fn new(name: &'static str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         ip(&format!("netns add {name}"))?;
         let file = File::open(format!("/run/netns/{name}")).with_context(|| format!("open namespace {name}"))?;
-        Ok(Self { name, file })
+        Ok(Self { name: name.to_owned(), file })
     }
 
     /// Moves the calling thread, and what it starts from then on, into this namespace for good.
@@ -147,14 +147,18 @@ impl Namespace {
         values.split(' ').nth(column).unwrap_or_default().parse().context("read RetransSegs")
     }
 
-    fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         self.run(|| {
             fs::write(format!("/proc/sys/{path}"), value).with_context(|| format!("set sysctl {path} = {value}"))
         })
     }
 }
 
-fn address(namespace: &str, device: &str, addresses: &str) -> Result<()> {
+pub(crate) fn address(namespace: &str, device: &str, addresses: &str) -> Result<()> {
     for address in addresses.split_whitespace() {
         // nodad only means something for IPv6: an address that is usable at once.
         let nodad = if address.contains(':') { " nodad" } else { "" };
@@ -163,11 +167,11 @@ fn address(namespace: &str, device: &str, addresses: &str) -> Result<()> {
     Ok(())
 }
 
-fn ip(arguments: &str) -> Result<()> {
+pub(crate) fn ip(arguments: &str) -> Result<()> {
     run("ip", arguments)
 }
 
-fn run(program: &str, arguments: &str) -> Result<()> {
+pub(crate) fn run(program: &str, arguments: &str) -> Result<()> {
     let output = Command::new(program)
         .args(arguments.split_whitespace())
         .output()

@@ -12,18 +12,23 @@ use nix::net::if_::if_nametoindex;
 
 use super::Running;
 use crate::bpf;
-use crate::world::{EDGE_DEVICE, ORIGIN_V4, ORIGIN_V6, World};
+use crate::world::{EDGE_DEVICE, Namespace, ORIGIN_V4, ORIGIN_V6, World};
 
-/// An attached program that passes everything.
-pub(super) struct EmptyXdp {
+/// An attached program of one answer.
+pub(crate) struct EmptyXdp {
     _link: OwnedFd,
 }
 
 impl EmptyXdp {
     pub(super) fn attach(world: &World) -> Result<Self> {
-        let program = bpf::load_constant(bpf::XDP_PASS)?;
-        let link = world.edge.run(|| {
-            let ifindex = if_nametoindex(EDGE_DEVICE).context("find the edge's interface")?;
+        Self::attach_to(&world.edge, EDGE_DEVICE, bpf::XDP_PASS)
+    }
+
+    /// A program with this one answer at a device.
+    pub(crate) fn attach_to(namespace: &Namespace, device: &str, action: i32) -> Result<Self> {
+        let program = bpf::load_constant(action)?;
+        let link = namespace.run(|| {
+            let ifindex = if_nametoindex(device).with_context(|| format!("find the interface {device}"))?;
             bpf::attach_xdp(program.as_fd(), ifindex)
         })?;
         Ok(Self { _link: link })

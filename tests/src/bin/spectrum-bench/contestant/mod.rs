@@ -2,10 +2,10 @@
 //!
 //! Every proxy gets two workers, room for the same number of connections, no logging, and the same three ports.
 
-mod direct;
+pub(crate) mod direct;
 mod haproxy;
 mod nginx;
-mod process;
+pub(crate) mod process;
 mod spectrum;
 
 use std::net::{IpAddr, SocketAddr};

@@ -18,14 +18,14 @@ const DIRECTORY: &str = "/run/spectrum-bench";
 const START: Duration = Duration::from_secs(15);
 const STOP: Duration = Duration::from_secs(5);
 
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
     /// Starts `command` inside the edge and waits until `ready` accepts a connection from the client.
-    pub(super) fn start(world: &World, mut command: Command, ready: SocketAddr) -> Result<Self> {
+    pub(crate) fn start(world: &World, mut command: Command, ready: SocketAddr) -> Result<Self> {
         fs::create_dir_all(DIRECTORY)?;
         let log = Path::new(DIRECTORY).join("output");
         let output = File::create(&log)?;
@@ -36,7 +36,7 @@ impl Process {
         Ok(process)
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -78,7 +78,7 @@ impl Drop for Process {
 }
 
 /// Writes a configuration file and returns its path.
-pub(super) fn configuration(name: &str, text: &str) -> Result<PathBuf> {
+pub(crate) fn configuration(name: &str, text: &str) -> Result<PathBuf> {
     fs::create_dir_all(DIRECTORY)?;
     let path = Path::new(DIRECTORY).join(name);
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -86,7 +86,7 @@ pub(super) fn configuration(name: &str, text: &str) -> Result<PathBuf> {
 }
 
 /// The first line that a program prints about its version, on whichever output.
-pub(super) fn first_line(program: &Path, argument: &str) -> Result<String> {
+pub(crate) fn first_line(program: &Path, argument: &str) -> Result<String> {
     let output = Command::new(program).arg(argument).output().with_context(|| format!("run {}", program.display()))?;
     let text = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())

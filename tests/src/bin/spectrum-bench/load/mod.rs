@@ -3,8 +3,10 @@
 pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod connect;
+pub(crate) mod fresh;
 pub(crate) mod idle;
 pub(crate) mod latency;
+pub(crate) mod paced;
 pub(crate) mod requests;
 
 use std::time::Duration;

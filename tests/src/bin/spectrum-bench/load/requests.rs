@@ -123,7 +123,7 @@ impl Connection {
 }
 
 /// Says when requests are due. A timer of its own because epoll's timeouts are whole milliseconds.
-struct Pacer {
+pub(super) struct Pacer {
     timer: TimerFd,
     start: Instant,
     interval: Duration,
@@ -131,9 +131,9 @@ struct Pacer {
 }
 
 impl Pacer {
-    const KEY: u64 = u64::MAX;
+    pub(super) const KEY: u64 = u64::MAX;
 
-    fn start(interval: Duration, epoll: &Epoll) -> Result<Self> {
+    pub(super) fn start(interval: Duration, epoll: &Epoll) -> Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         timer.set(Expiration::Interval(TimeSpec::from(interval)), TimerSetTimeFlags::empty())?;
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, Self::KEY))?;
@@ -141,7 +141,7 @@ impl Pacer {
     }
 
     /// The requests that have become due, with their numbers.
-    fn due(&mut self, now: Instant) -> Result<Vec<(usize, Instant)>> {
+    pub(super) fn due(&mut self, now: Instant) -> Result<Vec<(usize, Instant)>> {
         match self.timer.wait() {
             Ok(()) | Err(Errno::EAGAIN) => {}
             Err(error) => return Err(error).context("read the timer"),

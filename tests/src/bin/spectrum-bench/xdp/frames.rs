@@ -19,6 +19,11 @@ pub(super) const ALLOWED_V4: (Ipv4Addr, u32) = (Ipv4Addr::new(192, 0, 2, 0), 24)
 /// An MSS of 1460, SACK, timestamps, a window scale: what Linux asks with.
 const OPTIONS: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
 
+/// A request for a connection as Linux sends it.
+pub(crate) fn syn(destination: IpAddr, destination_port: u16) -> Frame {
+    Frame { destination, destination_port, tcp_options: OPTIONS.to_vec(), ..Frame::tcp_syn() }
+}
+
 /// A way through the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {

@@ -15,8 +15,9 @@ use spectrum_common::Reason;
 
 use crate::bpf::{self, XDP_DROP, XDP_PASS, XDP_TX};
 use crate::stats::Random;
+pub(crate) use frames::syn;
 use frames::{Path, Sources};
-use program::Program;
+pub(crate) use program::Program;
 
 /// Access rules that are loaded.
 pub(crate) const RULES: usize = 10_000;

@@ -19,33 +19,43 @@ use spectrum_user::listen::Listeners;
 
 use super::frames::{ALLOWED_V4, EDGE_V4, EDGE_V6, PORT, Sources};
 
-pub(super) struct Program {
+pub(crate) struct Program {
     loaded: Loaded,
     descriptor: OwnedFd,
-    _maps: ConfigMaps,
+    maps: ConfigMaps,
     _listeners: Listeners,
 }
 
 impl Program {
     pub(super) fn load(sources: &Sources) -> Result<Self> {
+        Self::with(&image(sources))
+    }
+
+    /// With these maps, in the calling thread's network namespace.
+    pub(crate) fn with(image: &MapImage) -> Result<Self> {
         let mut loaded = Loaded::load(Options::default())?;
         let descriptor = loaded.xdp()?.fd()?.as_fd().try_clone_to_owned()?;
         let mut maps = ConfigMaps::open(MapSource::Object(&mut loaded.ebpf))?;
-        maps.apply(&diff(&MapImage::default(), &image(sources)))?;
-        // For the answers to SYNs: a listener, the way to it, and cookies for every SYN, all in a namespace of our own.
+        maps.apply(&diff(&MapImage::default(), image))?;
+        // For the answers to SYNs: a listener, the way to it, and cookies for every SYN, all in that namespace.
         let listeners = Listeners::bind(1)?;
         maps.set_tcp_listener(listeners.sockets.first().context("no listener")?)?;
         loaded.steer()?.attach(File::open("/proc/thread-self/ns/net")?)?;
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").context("write tcp_syncookies")?;
-        Ok(Self { loaded, descriptor, _maps: maps, _listeners: listeners })
+        Ok(Self { loaded, descriptor, maps, _listeners: listeners })
     }
 
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+    /// Segments of no connection are dropped, as while a flood lasts.
+    pub(crate) fn refuse_orphans(&mut self) -> Result<()> {
+        Ok(self.maps.set_refuse_orphans(true)?)
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
 
     /// Packets that the program has counted under `reason`.
-    pub(super) fn counted(&self, reason: Reason) -> Result<u64> {
+    pub(crate) fn counted(&self, reason: Reason) -> Result<u64> {
         let map = self.loaded.ebpf.map(names::COUNTERS).context("the object has no counters")?;
         let counters: PerCpuArray<_, Count> = map.try_into()?;
         Ok(counters.get(&reason.index(), 0)?.iter().map(|count| count.packets).sum())
