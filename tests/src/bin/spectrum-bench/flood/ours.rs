@@ -65,7 +65,7 @@ fn image(blocked: &[(Ipv4Addr, u32)]) -> MapImage {
         .zip(blocked)
         .map(|(block, (address, bits))| {
             let key = RuleKeyV4 { scope, address: address.octets() };
-            (Prefix { bits: u32::BITS + bits, key }, RuleValue { allow: 0, block })
+            (Prefix { bits: u32::BITS + bits, key }, RuleValue { block, ..RuleValue::default() })
         })
         .collect();
     MapImage { steer, rules_v4, ..MapImage::default() }
