@@ -14,6 +14,7 @@ mod answer;
 mod cookie;
 mod count;
 mod maps;
+mod options;
 mod orphan;
 mod parse;
 mod sane;

@@ -85,7 +85,7 @@ pub(crate) enum Family {
 /// Bounds of [`Packet::network`] and [`Packet::transport`] where a header is to be read again. Masks, because those the
 /// verifier understands: two VLAN tags end at byte 22, IPv4 with all its options at 82.
 pub(crate) const MOST_NETWORK: usize = 0x1f;
-const MOST_TRANSPORT: usize = 0x7f;
+pub(crate) const MOST_TRANSPORT: usize = 0x7f;
 
 impl Packet {
     /// A packet of which nothing has been read.

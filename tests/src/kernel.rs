@@ -260,8 +260,17 @@ impl Kernel {
 
     /// Drops segments of no connection, as the daemon does while a flood lasts.
     pub fn refuse_orphans(&mut self) {
+        self.set_mode(mode::REFUSE_ORPHANS);
+    }
+
+    /// Lets answers to SYNs offer timestamps, and this window scale.
+    pub fn answer_with_timestamps(&mut self, scale: u32) {
+        self.set_mode(mode::TIMESTAMPS | scale << mode::SCALE_SHIFT);
+    }
+
+    fn set_mode(&mut self, bits: u32) {
         let mut map: Array<_, u32> = self.ebpf.map_mut(names::MODE).unwrap().try_into().unwrap();
-        map.set(0, mode::REFUSE_ORPHANS, 0).expect("write MODE");
+        map.set(0, bits, 0).expect("write MODE");
     }
 
     /// Brings the steering program into the network namespace of the calling thread, as long as this lives.

@@ -17,7 +17,7 @@ const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
 const OPTIONS: [u8; 20] = [2, 4, 5, 120, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
 
 /// Runs `test` in a network namespace of its own, with this `net.ipv4.tcp_syncookies`.
-fn with_cookies(sysctl: &'static str, app: App, test: impl FnOnce(&Kernel) + Send + 'static) {
+fn with_cookies(sysctl: &'static str, app: App, test: impl FnOnce(&mut Kernel) + Send + 'static) {
     in_own_network(move || {
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", sysctl).expect("write tcp_syncookies");
         let mut kernel = Kernel::load();
@@ -26,7 +26,7 @@ fn with_cookies(sysctl: &'static str, app: App, test: impl FnOnce(&Kernel) + Sen
         }
         kernel.listen();
         kernel.attach_steering();
-        test(&kernel);
+        test(&mut kernel);
     });
 }
 
@@ -121,6 +121,91 @@ fn whatever_stands_around_it() {
             let (action, answer) = kernel.xdp_making(&frame.build());
             assert_eq!(action, Action::Answer, "{frame:?}");
             is_syn_ack(&frame, &answer);
+        }
+    });
+}
+
+/// The options of an answer, and the low bits of its timestamp: SACK, and the client's window scale.
+fn answered_options(kernel: &Kernel, frame: &Frame) -> (Vec<u8>, u32) {
+    let (action, answer) = kernel.xdp_making(&frame.build());
+    assert_eq!(action, Action::Answer, "{frame:?}");
+    let ip = if frame.source.is_ipv4() { IPV4 } else { IPV6 };
+    let packet = &answer[ETHERNET + frame.vlans.len() * VLAN..];
+    let tcp = &packet[ip..];
+    assert_eq!(tcp.len(), usize::from(tcp[12] >> 4) * 4);
+    let addresses = if frame.source.is_ipv4() { 12..20 } else { 8..40 };
+    let covered = [&packet[addresses], &[0, TCP, 0, u8::try_from(tcp.len()).unwrap()], tcp].concat();
+    assert_eq!(checksum(&covered), 0);
+    let mut options = tcp[24..].to_vec();
+    let remembered = if options.is_empty() {
+        0
+    } else {
+        let at = u32::from_be_bytes(options[4..8].try_into().unwrap());
+        options[4..8].fill(0);
+        at & 0x3f
+    };
+    (options, remembered)
+}
+
+#[test]
+fn where_timestamps_are_allowed_the_answer_remembers_what_was_offered() {
+    const TIMESTAMPS: [u8; 10] = [8, 10, 1, 2, 3, 4, 0, 0, 0, 0];
+    let answer = |first: [u8; 2], last: [u8; 4]| [&first[..], &[8, 10, 0, 0, 0, 0, 1, 2, 3, 4], &last].concat();
+    let scaled = [1, 3, 3, 9];
+    with_cookies("2", App::default(), move |kernel| {
+        kernel.answer_with_timestamps(9);
+        let of = |options: &[&[u8]]| {
+            let mut options = options.concat();
+            options.resize(options.len().next_multiple_of(4), 1);
+            Frame::both().map(|frame| {
+                let frame = Frame { tcp_options: options.clone(), ..frame };
+                [vec![], vec![ETHER_VLAN]].map(|vlans| Frame { vlans, ..frame.clone() })
+            })
+        };
+        let cases = [
+            ("Linux", of(&[&[2, 4, 5, 120, 4, 2], &TIMESTAMPS, &[1, 3, 3, 7]]), (answer([4, 2], scaled), 0x17)),
+            (
+                "macOS",
+                of(&[&[2, 4, 5, 180, 1, 3, 3, 6, 1, 1], &TIMESTAMPS, &[4, 2, 0]]),
+                (answer([4, 2], scaled), 0x16),
+            ),
+            ("no SACK", of(&[&TIMESTAMPS, &[3, 3, 0]]), (answer([1, 1], scaled), 0)),
+            ("no scale", of(&[&[4, 2], &TIMESTAMPS]), (answer([4, 2], [1; 4]), 0x1f)),
+            ("a scale too large", of(&[&TIMESTAMPS, &[3, 3, 255]]), (answer([1, 1], scaled), 14)),
+            ("unknown ones between", of(&[&[254, 5, 9, 9, 9], &TIMESTAMPS]), (answer([1, 1], [1; 4]), 0xf)),
+            ("no timestamps", of(&[&[2, 4, 5, 120, 4, 2, 3, 3, 7]]), (vec![], 0)),
+            ("none at all", of(&[]), (vec![], 0)),
+            ("behind the end of options", of(&[&[0], &TIMESTAMPS]), (vec![], 0)),
+            ("cut short", of(&[&[3, 3, 7, 1, 1, 1, 1, 1], &TIMESTAMPS[..4]]), (vec![], 0)),
+            ("of no length", of(&[&[254, 0], &TIMESTAMPS]), (vec![], 0)),
+            ("longer than there is room", of(&[&TIMESTAMPS, &[254, 40]]), (answer([1, 1], [1; 4]), 0xf)),
+            ("a wrong length", of(&[&[3, 4, 7, 7, 8, 4, 1, 1]]), (vec![], 0)),
+            ("too many to read", of(&[&[1; 16], &TIMESTAMPS]), (vec![], 0)),
+        ];
+        for (what, frames, expected) in cases {
+            for frame in frames.concat() {
+                assert_eq!(answered_options(kernel, &frame), expected, "{what}: {frame:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_timestamp_is_the_kernels_own_and_never_ahead_of_it() {
+    with_cookies("2", App::default(), |kernel| {
+        kernel.answer_with_timestamps(7);
+        let now = || {
+            let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+            u32::try_from((now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000) & 0xffff_ffff).unwrap()
+        };
+        for frame in both(|frame| frame) {
+            for _ in 0..1000 {
+                let (_, answer) = kernel.xdp_making(&frame.build());
+                let ip = if frame.source.is_ipv4() { IPV4 } else { IPV6 };
+                let at = u32::from_be_bytes(answer[ETHERNET + ip + 28..][..4].try_into().unwrap());
+                let behind = now().wrapping_sub(at);
+                assert!(behind < 1000, "{behind} ms behind");
+            }
         }
     });
 }
