@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
+    net::TcpStream,
     process::Command,
 };
 
@@ -19,6 +20,27 @@ const MEBIBYTE: usize = 1 << 20;
 /// `net.ipv4.tcp_syncookies` at the edge.
 fn syncookies(world: &World) -> String {
     world.edge().stdout("sysctl", &["-n", "net.ipv4.tcp_syncookies"]).trim().to_owned()
+}
+
+/// `net.ipv4.tcp_timestamps` at the edge.
+fn timestamps(world: &World) -> String {
+    world.edge().stdout("sysctl", &["-n", "net.ipv4.tcp_timestamps"]).trim().to_owned()
+}
+
+/// What the two ends of a connection have agreed on, the client's and the edge's: `ts sack wscale:7,7`, the scale of the
+/// other's window and of one's own.
+fn agreed(world: &World, client: &TcpStream) -> [Vec<String>; 2] {
+    let of = |text: &str| {
+        let words = |line: &str| {
+            let known = |word: &&str| matches!(*word, "ts" | "sack") || word.starts_with("wscale:");
+            line.split_whitespace().filter(known).map(str::to_owned).collect::<Vec<_>>()
+        };
+        text.lines().filter(|line| line.starts_with('\t')).flat_map(words).collect()
+    };
+    let port = format!(":{}", client.local_addr().unwrap().port());
+    let client = world.client().stdout("ss", &["-tinoH", "sport", "=", &port, "and", "dport", "=", ":443"]);
+    let edge = world.edge().stdout("ss", &["-tinoH", "dport", "=", &port, "and", "sport", "=", ":443"]);
+    [of(&client), of(&edge)]
 }
 
 /// A counter of the edge's kernel (`/proc/net/netstat`, section `TcpExt`).
@@ -44,18 +66,61 @@ fn a_connection_that_began_with_a_cookie_carries_bytes_like_any_other() {
     let mut edge = world.edge().run(app);
     wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
     assert_eq!(syncookies(&world), "2");
+    assert_eq!(timestamps(&world), "2");
     for to in [edge.at(443), edge.at_v6(443)] {
         let client = world.client().connect(to).unwrap();
         let (origin, _) = listener.accept().unwrap();
+        let [client_says, edge_says] = agreed(&world, &client);
+        assert_eq!(client_says[..2], ["ts", "sack"], "{client_says:?}");
+        let scales = client_says[2].strip_prefix("wscale:").unwrap().split_once(',').unwrap();
+        assert_eq!(
+            edge_says,
+            ["ts", "sack", &format!("wscale:{},{}", scales.1, scales.0)],
+            "both mean the same scales"
+        );
+        assert_ne!(scales.0, "0", "and there is one");
         Stream::both_ways(100 * MEBIBYTE, client, origin);
     }
     assert_eq!(edge.counter("syn_cookie"), 2);
-    assert_eq!(kernel_counter(&world, "SyncookiesRecv"), 2, "the kernel takes what acknowledges XDP's cookies");
-    assert_eq!(kernel_counter(&world, "SyncookiesSent"), 0, "and gave none itself");
+    let [taken, given] = ["SyncookiesRecv", "SyncookiesSent"].map(|name| kernel_counter(&world, name));
+    assert_eq!(taken - given, 2, "the kernel takes what acknowledges XDP's cookies; its own are this host's to itself");
     assert_eq!(kernel_counter(&world, "SyncookiesFailed"), 0);
     assert!(edge.terminate().success());
     assert_eq!(syncookies(&world), "1");
+    assert_eq!(timestamps(&world), "1");
     before.assert_unchanged(world.edge());
+}
+
+#[test]
+fn where_the_node_keeps_its_timestamps_a_cookie_remembers_nothing() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let app = config().app("tcp/443").origin(origin.addr()).extension("syn_cookies", "\"always\"");
+    let mut edge = world.edge().run(app.clone().raw("[shield]\ntimestamps = false\n"));
+    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    let mut client = world.client().connect(edge.at(443)).unwrap();
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    assert_eq!(timestamps(&world), "1");
+    let nothing: [Vec<String>; 2] = Default::default();
+    assert_eq!(agreed(&world, &client), nothing);
+    drop(client);
+
+    edge.reload(app);
+    wait::eventually("answers offer timestamps", || (timestamps(&world) == "2").then_some(()));
+    wait::eventually("a connection has them", || {
+        let client = world.client().connect(edge.at(443)).unwrap();
+        agreed(&world, &client)[0].contains(&"ts".to_owned()).then_some(())
+    });
+    // Whoever changes the sysctl meanwhile is heard: answers would be read wrong.
+    world.edge().stdout("sysctl", &["-w", "net.ipv4.tcp_timestamps=1"]);
+    wait::eventually("answers offer none", || {
+        let client = world.client().connect(edge.at(443)).unwrap();
+        (!agreed(&world, &client)[0].contains(&"ts".to_owned())).then_some(())
+    });
+    assert!(edge.terminate().success());
+    assert_eq!(timestamps(&world), "1");
 }
 
 #[test]
@@ -114,9 +179,9 @@ fn what_a_killed_daemon_left_switched_is_put_back() {
     let mut edge = world.edge().run(&always);
     wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
     edge.kill();
-    assert_eq!(syncookies(&world), "2", "the protection goes on");
+    assert_eq!([syncookies(&world), timestamps(&world)], ["2", "2"], "the protection goes on");
     let mut edge = world.edge().run(&auto);
-    assert_eq!(syncookies(&world), "1", "the next start puts it back");
+    assert_eq!([syncookies(&world), timestamps(&world)], ["1", "1"], "the next start puts it back");
     edge.reload(&always);
     wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
     edge.reload(&auto);
@@ -126,7 +191,7 @@ fn what_a_killed_daemon_left_switched_is_put_back() {
     wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
     edge.kill();
     world.edge().spectrum_ok(&["unload"]);
-    assert_eq!(syncookies(&world), "1", "and so does unload");
+    assert_eq!([syncookies(&world), timestamps(&world)], ["1", "1"], "and so does unload");
     before.assert_unchanged(world.edge());
 }
 

@@ -14,6 +14,7 @@ mod node;
 mod origins;
 mod reader;
 mod rule;
+mod shield;
 mod source;
 mod suggest;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `[node]`, `[api]`, `[metrics]`, `[events]`: what is particular to this machine.
+//! `[node]`, `[api]`, `[metrics]`, `[events]`, `[shield]`: what is particular to this machine.
 
 use std::{
     net::SocketAddr,
@@ -9,11 +9,11 @@ use std::{
 use super::{
     diagnostic::Fault,
     reader::{Found, Table},
-    text,
+    shield, text,
 };
-use crate::model::{EventSink, Instance, Listen, Node, XdpMode};
+use crate::model::{EventSink, Instance, Listen, Node, Shield, XdpMode};
 
-/// Reads the four tables. What could not be used is reported and stands in the result as its default.
+/// Reads the five tables. What could not be used is reported and stands in the result as its default.
 pub(super) fn read(root: &mut Table<'_>) -> Node {
     let example = "{ interfaces = [\"eth0\"] }, or a table [node] with that key";
     let table = root.require("node", example, |root, key| root.table(key, "[node]"));
@@ -25,6 +25,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Node {
     }
     node.metrics = root.table("metrics", "[metrics]").and_then(read_metrics);
     node.events = root.table("events", "[events]").and_then(read_events);
+    node.shield = shield::read(root);
     node
 }
 
@@ -39,6 +40,7 @@ fn default(instance: &Instance) -> Node {
         metrics: None,
         events: None,
         drain: Duration::from_secs(30),
+        shield: Shield::default(),
     }
 }
 

@@ -6,41 +6,51 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Running, View, view::Protection};
 use crate::{
-    dataplane::instance::KernelInstance,
-    model::{DesiredState, Instance, SynCookies},
-    shield::{self, Change, Floods, SynCookiesSwitch, SysctlError},
+    dataplane::{apply::Mode, instance::KernelInstance},
+    model::{DesiredState, Instance, Shield, SynCookies},
+    shield::{self, Change, Floods, Switch, Sysctl, SysctlError},
 };
 
 const LOOK: Duration = Duration::from_millis(500);
+/// How often the window scale is asked for while answers offer it: who sets `tcp_rmem` changes it.
+const ASK_SCALE: Duration = Duration::from_secs(5);
+/// How long a client may take to acknowledge a cookie (`TCP_SYNCOOKIE_VALID`, include/net/tcp.h): until then its
+/// timestamps are read as they were written.
+const COOKIE_VALID: Duration = Duration::from_mins(2);
 
-/// What is known of floods, and the switch.
+/// What is known of floods, and the switches.
 pub(super) struct Watch {
     floods: Floods,
-    switch: SynCookiesSwitch,
+    syncookies: Switch,
+    timestamps: Switch,
     looks: Interval,
     last: Instant,
-    /// Segments of no connection are dropped.
-    refusing: bool,
-    /// The switch does not move: said once, not twice a second.
-    told: bool,
+    /// What the kernel programs have been told.
+    mode: Mode,
+    /// When the window scale was asked for last.
+    asked: Option<Instant>,
+    /// Switches that do not move: said once, not twice a second.
+    told: Vec<Sysctl>,
 }
 
 impl Watch {
     /// Puts back what an earlier process of this instance left, which may have been killed under a flood.
     pub(super) fn begin(instance: &Instance, kernel: &mut KernelInstance) -> anyhow::Result<Self> {
-        kernel.refuse_orphans(false)?;
-        if let Some(found) = shield::restore(instance)? {
-            log::info!("net.ipv4.tcp_syncookies is {found} again, as it was before an earlier process was killed");
+        kernel.set_mode(Mode::default())?;
+        for (sysctl, found) in shield::restore(instance)? {
+            log::info!("{} is {found} again, as it was before an earlier process was killed", sysctl.name());
         }
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             floods: Floods::default(),
-            switch: SynCookiesSwitch::new(instance),
+            syncookies: Switch::new(Sysctl::SynCookies, instance),
+            timestamps: Switch::new(Sysctl::Timestamps, instance),
             looks,
             last: Instant::now(),
-            refusing: false,
-            told: false,
+            mode: Mode::default(),
+            asked: None,
+            told: Vec::new(),
         })
     }
 
@@ -50,9 +60,11 @@ impl Watch {
 
     /// The last act: what was changed is put back.
     pub(super) fn end(mut self, kernel: &mut KernelInstance) {
-        self.refuse_orphans(false, kernel);
-        if let Err(error) = self.switch.set(false) {
-            log::error!("{:#}; it stays 2 until `spectrum unload`", anyhow::Error::new(error));
+        self.tell_programs(Mode::default(), kernel);
+        for switch in [&mut self.syncookies, &mut self.timestamps] {
+            if let Err(error) = switch.set(false) {
+                log::error!("{:#}; it stays 2 until `spectrum unload`", anyhow::Error::new(error));
+            }
         }
     }
 
@@ -71,14 +83,13 @@ impl Watch {
         }
     }
 
-    fn switch(&mut self, view: &View, kernel: &mut KernelInstance) {
+    fn switch(&mut self, view: &View, kernel: &mut KernelInstance, shield: Shield) {
         let floods: Vec<String> = self.floods.under_way().map(|app| view.name(app)).collect();
         let always = wants_cookies(&view.desired());
-        self.refuse_orphans(!floods.is_empty(), kernel);
-        match self.switch.set(always || !floods.is_empty()) {
+        match self.syncookies.set(always || !floods.is_empty()) {
             Ok(changed) => {
-                self.told = false;
-                if changed && self.switch.is_on() {
+                self.told.retain(|told| *told != Sysctl::SynCookies);
+                if changed && self.syncookies.is_on() {
                     log::warn!("protected mode: every SYN to this host gets a cookie");
                 } else if changed {
                     log::warn!("protected mode is over: cookies only where a listener's queue is full");
@@ -86,26 +97,54 @@ impl Watch {
             }
             Err(error) => self.tell(error),
         }
-        view.protected(self.switch.is_on().then_some(Protection { floods, always }));
+        let answer_scale = self.answer_scale(shield);
+        // Orphans only while there is a flood, and not because an application wants cookies at all times.
+        self.tell_programs(Mode { refuse_orphans: !floods.is_empty(), answer_scale }, kernel);
+        view.protected(self.syncookies.is_on().then_some(Protection { floods, always }));
     }
 
-    /// Only while there is a flood, and not because an application wants cookies at all times.
-    fn refuse_orphans(&mut self, on: bool, kernel: &mut KernelInstance) {
-        if on == self.refusing {
+    /// The window scale that answers to SYNs shall offer. The sysctl that lets the kernel read it back is set before the
+    /// first such answer, and put back when nobody can hold one any more.
+    fn answer_scale(&mut self, shield: Shield) -> Option<u8> {
+        if !self.syncookies.is_on() || !shield.timestamps {
+            let over = self.asked.is_none_or(|asked| asked.elapsed() > ASK_SCALE + COOKIE_VALID);
+            if over && let Err(error) = self.timestamps.set(false) {
+                self.tell(error);
+            }
+            return None;
+        }
+        if self.mode.answer_scale.is_some() && self.asked.is_some_and(|asked| asked.elapsed() < ASK_SCALE) {
+            return self.mode.answer_scale;
+        }
+        self.asked = Some(Instant::now());
+        let scale = shield::offered_scale()?;
+        match self.timestamps.set(true) {
+            Ok(_) => self.timestamps.holds().then_some(scale),
+            Err(error) => {
+                self.tell(error);
+                None
+            }
+        }
+    }
+
+    fn tell_programs(&mut self, mode: Mode, kernel: &mut KernelInstance) {
+        if mode == self.mode {
             return;
         }
-        match kernel.refuse_orphans(on) {
-            Ok(()) => self.refusing = on,
+        match kernel.set_mode(mode) {
+            Ok(()) => self.mode = mode,
             Err(error) => log::error!("{:#}", anyhow::Error::new(error)),
         }
     }
 
     fn tell(&mut self, error: SysctlError) {
-        if !std::mem::replace(&mut self.told, true) {
-            log::error!(
-                "{:#}; the kernel still gives cookies where a listener's queue is full",
-                anyhow::Error::new(error)
-            );
+        if !self.told.contains(&error.sysctl()) {
+            self.told.push(error.sysctl());
+            let without = match error.sysctl() {
+                Sysctl::SynCookies => "the kernel still gives cookies where a listener's queue is full",
+                Sysctl::Timestamps => "connections that begin with a cookie have no window scaling and no SACK",
+            };
+            log::error!("{:#}; {without}", anyhow::Error::new(error));
         }
     }
 }
@@ -113,7 +152,7 @@ impl Watch {
 impl Running {
     pub(super) fn protect(&mut self) {
         self.protection.look(&self.view);
-        self.protection.switch(&self.view, &mut self.kernel);
+        self.protection.switch(&self.view, &mut self.kernel, self.node.shield);
     }
 }
 

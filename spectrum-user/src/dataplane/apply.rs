@@ -27,6 +27,23 @@ pub struct ApplyError {
 /// moment later) and fail with ENOMEM while there is memory.
 const ENOMEM_RETRIES: u32 = 1000;
 
+/// What the kernel programs do beyond the ordinary while protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Segments of no connection are dropped.
+    pub refuse_orphans: bool,
+    /// Answers to SYNs offer timestamps and this window scale.
+    pub answer_scale: Option<u8>,
+}
+
+impl Mode {
+    fn bits(self) -> u32 {
+        let orphans = if self.refuse_orphans { mode::REFUSE_ORPHANS } else { 0 };
+        let scale = |scale: u8| mode::TIMESTAMPS | (u32::from(scale) & mode::SCALE_MASK) << mode::SCALE_SHIFT;
+        orphans | self.answer_scale.map_or(0, scale)
+    }
+}
+
 impl ConfigMaps {
     /// Executes `ops` in their order. Returns how many were executed.
     pub fn apply(&mut self, ops: &[Op]) -> Result<usize, ApplyError> {
@@ -40,9 +57,8 @@ impl ConfigMaps {
         self.meta.set(0, meta, 0)
     }
 
-    /// Drops segments of no connection, or leaves them to the kernel.
-    pub fn set_refuse_orphans(&mut self, on: bool) -> Result<(), MapError> {
-        self.mode.set(0, if on { mode::REFUSE_ORPHANS } else { 0 }, 0)
+    pub fn set_mode(&mut self, mode: Mode) -> Result<(), MapError> {
+        self.mode.set(0, mode.bits(), 0)
     }
 
     /// Puts a listening TCP socket where the steering program looks for it.

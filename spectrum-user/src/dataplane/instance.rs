@@ -11,7 +11,7 @@ use aya::maps::{MapError, MapInfo};
 use spectrum_common::layout::{self, Meta, Owner};
 
 use super::{
-    apply::ApplyError,
+    apply::{ApplyError, Mode},
     attach::{self, AttachError, AttachedXdp},
     bpffs::{self, BpffsError},
     diagnostics::Diagnostics,
@@ -168,9 +168,8 @@ impl KernelInstance {
         Ok(any)
     }
 
-    /// Drops segments of no connection, or leaves them to the kernel.
-    pub fn refuse_orphans(&mut self, on: bool) -> Result<(), InstanceError> {
-        self.maps.set_refuse_orphans(on).map_err(InstanceError::Mode)
+    pub fn set_mode(&mut self, mode: Mode) -> Result<(), InstanceError> {
+        self.maps.set_mode(mode).map_err(InstanceError::Mode)
     }
 
     /// Leads every steered TCP connection to `listener` and the sockets that share its port.

@@ -12,6 +12,7 @@ mod origin;
 mod port;
 mod protocol;
 mod rule;
+mod shield;
 
 pub use application::{Application, SpliceMode, SynCookies, Timeouts};
 pub use desired::{DesiredState, Zone};
@@ -22,3 +23,4 @@ pub use origin::{DirectOrigin, InvalidOrigin};
 pub use port::{InvalidPortRange, PortRange};
 pub use protocol::{InvalidProtocol, Protocol, Transport};
 pub use rule::{AccessRule, Country, RuleMode, Scope, Target};
+pub use shield::Shield;

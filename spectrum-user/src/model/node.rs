@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
+use super::Shield;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// XDP is attached to these.
@@ -18,6 +20,7 @@ pub struct Node {
     pub events: Option<EventSink>,
     /// How long open connections may take to finish after SIGTERM.
     pub drain: std::time::Duration,
+    pub shield: Shield,
 }
 
 /// How the XDP program is attached.

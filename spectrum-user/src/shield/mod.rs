@@ -3,7 +3,9 @@
 //! Deliberately not here: the answer to a SYN (XDP gives it), the counters (`dataplane`), and when this looks (`daemon`).
 
 mod flood;
-mod syncookies;
+mod scale;
+mod sysctl;
 
 pub use flood::{Change, Floods, Totals};
-pub use syncookies::{SynCookiesSwitch, SysctlError, restore};
+pub use scale::offered as offered_scale;
+pub use sysctl::{Switch, Sysctl, SysctlError, restore};

@@ -1,9 +1,11 @@
-//! `net.ipv4.tcp_syncookies` of this network namespace: 2 while protected, and back to what it was.
+//! Sysctls of this network namespace that are 2 while protected, and go back to what they were.
 //!
-//! With 2 the kernel gives a cookie for every SYN, and so does XDP in its place. It holds for the whole namespace: the
-//! host's other listeners get cookies too.
+//! - `net.ipv4.tcp_syncookies`: the kernel gives a cookie for every SYN, and so does XDP in its place.
+//! - `net.ipv4.tcp_timestamps`: timestamps without a random offset, so that XDP's cookies can remember options in them.
 //!
-//! What it was is written down before it is changed. A process that is killed leaves the protection on, and the note:
+//! They hold for the whole namespace: the host's other connections too.
+//!
+//! What one was is written down before it is changed. A process that is killed leaves the protection on, and the note:
 //! the next start, or `spectrum unload`, puts back what stands there.
 
 use std::{
@@ -14,64 +16,115 @@ use std::{
 
 use crate::{dataplane::lock::RUN_DIRECTORY, model::Instance};
 
-const SYSCTL: &str = "/proc/sys/net/ipv4/tcp_syncookies";
-const EVERY_SYN: &str = "2";
+const PROTECTED: &str = "2";
+
+/// Which sysctl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sysctl {
+    SynCookies,
+    Timestamps,
+}
 
 #[derive(Debug, thiserror::Error)]
-#[error("net.ipv4.tcp_syncookies cannot be changed")]
-pub struct SysctlError(#[from] io::Error);
+#[error("{} cannot be changed", sysctl.name())]
+pub struct SysctlError {
+    sysctl: Sysctl,
+    #[source]
+    source: io::Error,
+}
 
-/// Switches cookies for every SYN on and off.
+impl SysctlError {
+    pub const fn sysctl(&self) -> Sysctl {
+        self.sysctl
+    }
+}
+
+/// Switches one of them.
 #[derive(Debug)]
-pub struct SynCookiesSwitch {
+pub struct Switch {
+    sysctl: Sysctl,
     note: PathBuf,
     on: bool,
 }
 
-impl SynCookiesSwitch {
-    pub fn new(instance: &Instance) -> Self {
-        Self { note: note(instance), on: false }
+impl Sysctl {
+    const ALL: [Self; 2] = [Self::SynCookies, Self::Timestamps];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynCookies => "net.ipv4.tcp_syncookies",
+            Self::Timestamps => "net.ipv4.tcp_timestamps",
+        }
+    }
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::SynCookies => "/proc/sys/net/ipv4/tcp_syncookies",
+            Self::Timestamps => "/proc/sys/net/ipv4/tcp_timestamps",
+        }
+    }
+
+    /// Where the note about it is kept.
+    fn note(self, instance: &Instance) -> PathBuf {
+        let key = self.name().trim_start_matches("net.ipv4.");
+        Path::new(RUN_DIRECTORY).join(format!("{instance}.{key}"))
+    }
+
+    const fn error(self) -> impl FnOnce(io::Error) -> SysctlError {
+        move |source| SysctlError { sysctl: self, source }
+    }
+}
+
+impl Switch {
+    pub fn new(sysctl: Sysctl, instance: &Instance) -> Self {
+        Self { sysctl, note: sysctl.note(instance), on: false }
     }
 
     pub const fn is_on(&self) -> bool {
         self.on
     }
 
-    /// Cookies for every SYN, or as it was before. Says whether anything changed.
+    /// Whether it still is 2: somebody may have decided otherwise since.
+    pub fn holds(&self) -> bool {
+        fs::read_to_string(self.sysctl.path()).is_ok_and(|value| value.trim() == PROTECTED)
+    }
+
+    /// 2, or as it was before. Says whether anything changed.
     pub fn set(&mut self, on: bool) -> Result<bool, SysctlError> {
         if on == self.on {
             return Ok(false);
         }
+        let path = Path::new(self.sysctl.path());
         if on {
-            switch_on(&self.note, Path::new(SYSCTL))?;
+            switch_on(&self.note, path).map_err(self.sysctl.error())?;
         } else {
-            put_back(&self.note, Path::new(SYSCTL))?;
+            put_back(&self.note, path).map_err(self.sysctl.error())?;
         }
         self.on = on;
         Ok(true)
     }
 }
 
-/// Puts back what an earlier process of this instance found. Says what that was; None: nothing is noted.
-pub fn restore(instance: &Instance) -> Result<Option<String>, SysctlError> {
-    let found = put_back(&note(instance), Path::new(SYSCTL))?;
-    // The note may have been the last thing in there.
+/// Puts back what an earlier process of this instance found. Says which and what that was.
+pub fn restore(instance: &Instance) -> Result<Vec<(Sysctl, String)>, SysctlError> {
+    let mut restored = Vec::new();
+    for sysctl in Sysctl::ALL {
+        let found = put_back(&sysctl.note(instance), Path::new(sysctl.path())).map_err(sysctl.error())?;
+        restored.extend(found.map(|found| (sysctl, found)));
+    }
+    // The notes may have been the last things in there.
     let _ = fs::remove_dir(RUN_DIRECTORY);
-    Ok(found)
-}
-
-fn note(instance: &Instance) -> PathBuf {
-    Path::new(RUN_DIRECTORY).join(format!("{instance}.tcp_syncookies"))
+    Ok(restored)
 }
 
 fn switch_on(note: &Path, sysctl: &Path) -> io::Result<()> {
     let found = fs::read_to_string(sysctl)?;
     // It may be the operator's own wish: then there is nothing to put back.
-    if found.trim() == EVERY_SYN {
+    if found.trim() == PROTECTED {
         return Ok(());
     }
     fs::write(note, format!("{} {}\n", namespace()?, found.trim()))?;
-    fs::write(sysctl, EVERY_SYN)
+    fs::write(sysctl, PROTECTED)
 }
 
 fn put_back(note: &Path, sysctl: &Path) -> io::Result<Option<String>> {
@@ -85,7 +138,7 @@ fn put_back(note: &Path, sysctl: &Path) -> io::Result<Option<String>> {
     let found = words.next().filter(|found| here && matches!(*found, "0" | "1"));
     if let Some(found) = found
         // Somebody has decided otherwise since: that stays.
-        && fs::read_to_string(sysctl)?.trim() == EVERY_SYN
+        && fs::read_to_string(sysctl)?.trim() == PROTECTED
     {
         fs::write(sysctl, found)?;
     }
