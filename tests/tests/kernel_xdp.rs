@@ -1,6 +1,9 @@
 //! The XDP program's verdict and counter for every kind of packet, in both families. Needs root and BPF, nothing else.
 
-use std::net::{TcpListener, TcpStream};
+use std::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 
 use proptest::{
     prelude::*,
@@ -561,11 +564,17 @@ fn a_flood_of_drops_makes_few_events_that_say_how_many_they_stand_for() {
     let kernel = node_with_pool(Closed::Drop);
     let frame = Frame { destination_port: 444, ..Frame::tcp_syn() }.build();
     let flood: u32 = 60_000;
-    for _ in 0..flood {
-        kernel.xdp(&frame);
+    let (begin, mut events) = (Instant::now(), Vec::new());
+    for _ in 0..flood / 1_000 {
+        (0..1_000).for_each(|_| assert_eq!(kernel.xdp(&frame), Action::Drop));
+        events.extend(kernel.events());
     }
-    let events = kernel.events();
-    assert!(!events.is_empty() && events.len() < 1_000, "{} events", events.len());
+    // An emulated machine is slow, and has more samples for it.
+    let seconds = begin.elapsed().as_secs() as usize + 1;
+    let at_once = (limits::DROP_SAMPLES + limits::TRAFFIC_BURST) as usize;
+    let most = at_once + seconds * (limits::DROP_SAMPLES + limits::TRAFFIC_SAMPLES) as usize;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(!events.is_empty() && events.len() <= most * cpus, "{} events in {seconds} s", events.len());
     // Each CPU that ran it has up to a distance of packets that no event stands for yet.
     for told in [events.iter().map(|event| event.drops).sum::<u32>(), events.iter().map(|event| event.weight).sum()] {
         assert!(told <= flood && told > flood / 2, "{told} told of {flood}");

@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::StatusCode,
+    body::Body,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::IntoResponse,
     routing::get,
 };
+use futures_util::stream::unfold;
 
 use crate::{
-    daemon::{DaemonStatus, RuleStatus, View},
+    daemon::{DaemonStatus, RuleStatus, Stream, View, Wanted},
     model::RuleId,
 };
 
 pub fn router(view: &Arc<View>) -> Router {
-    Router::new().route("/status", get(status)).route("/rules/{id}", get(rule)).with_state(view.clone())
+    Router::new()
+        .route("/status", get(status))
+        .route("/rules/{id}", get(rule))
+        .route("/events", get(events))
+        .with_state(view.clone())
 }
 
 async fn status(State(view): State<Arc<View>>) -> Json<DaemonStatus> {
@@ -25,4 +32,13 @@ async fn status(State(view): State<Arc<View>>) -> Json<DaemonStatus> {
 async fn rule(State(view): State<Arc<View>>, Path(id): Path<String>) -> Result<Json<RuleStatus>, StatusCode> {
     let id: RuleId = id.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
     view.rule(id).map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+/// Lines of JSON from now on, until the reader has enough or the daemon ends.
+async fn events(State(view): State<Arc<View>>, Query(wanted): Query<Wanted>) -> impl IntoResponse {
+    let lines = unfold(Stream::new(&view, wanted), |mut stream| async move {
+        let line = stream.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), stream))
+    });
+    ([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines))
 }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 
 use crate::{dataplane::lock::control_socket, model::Instance};
 
@@ -28,10 +32,7 @@ pub(super) async fn get<T: DeserializeOwned>(instance: &Instance, path: &str) ->
 }
 
 async fn ask<T: DeserializeOwned>(stream: UnixStream, path: &str) -> anyhow::Result<Option<T>> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get(path).header("host", "spectrum").body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
+    let (response, _connection) = request(stream, path).await?;
     let found = match response.status() {
         StatusCode::OK => {
             let body =
@@ -41,6 +42,64 @@ async fn ask<T: DeserializeOwned>(stream: UnixStream, path: &str) -> anyhow::Res
         StatusCode::NOT_FOUND => None,
         status => anyhow::bail!("it answers {status}"),
     };
-    connection.abort();
     Ok(found)
+}
+
+async fn request(stream: UnixStream, path: &str) -> anyhow::Result<(Response<Incoming>, Connection)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = Connection(tokio::spawn(async move {
+        // How it ended shows in the answer.
+        let _ = connection.await;
+    }));
+    let request = Request::get(path).header("host", "spectrum").body(Empty::<Bytes>::new())?;
+    Ok((sender.send_request(request).await?, connection))
+}
+
+/// What moves the bytes of an answer; it ends with this.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An answer that goes on until one side has enough, line by line.
+pub(super) struct Lines {
+    body: Incoming,
+    buffer: Vec<u8>,
+    _connection: Connection,
+}
+
+/// Longer than any line that the daemon writes.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// Asks the daemon for lines. None: no daemon listens.
+pub(super) async fn lines(instance: &Instance, path: &str) -> anyhow::Result<Option<Lines>> {
+    let Some(socket) = control_socket(instance) else { return Ok(None) };
+    let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
+    let answer = timeout(PATIENCE, request(stream, path))
+        .await
+        .with_context(|| format!("the daemon behind {} does not answer", socket.display()))?;
+    // A daemon that is about to end takes no more questions.
+    let Ok((response, connection)) = answer else { return Ok(None) };
+    let status = response.status();
+    anyhow::ensure!(status.is_success(), "the daemon behind {} answers {status}", socket.display());
+    Ok(Some(Lines { body: response.into_body(), buffer: Vec::new(), _connection: connection }))
+}
+
+impl Lines {
+    /// Waits for the next line, without its end. None: the daemon has ended, or the connection to it. Cancel safe.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+            }
+            anyhow::ensure!(self.buffer.len() < LONGEST_LINE, "the daemon's line has no end");
+            // However the other side went away, it is gone.
+            let Some(Ok(frame)) = self.body.frame().await else { return Ok(None) };
+            self.buffer.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        }
+    }
 }

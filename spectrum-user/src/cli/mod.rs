@@ -5,6 +5,7 @@
 mod check;
 mod control;
 mod doctor;
+mod events;
 mod instance;
 mod load;
 mod output;
@@ -60,6 +61,8 @@ enum Command {
     },
     /// The verdict that a packet would get now, by the kernel program itself.
     Why(Why),
+    /// What happens to connections and sampled packets, as it happens.
+    Events(events::Events),
     /// What works here, what is degraded, and what to do about it.
     Doctor,
     /// A working example on this machine's loopback, until Ctrl-C.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
             Command::Unload(instance) => unload::unload(instance.instance, output).await,
             Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,
             Command::Why(why) => why::why(&why, output).await,
+            Command::Events(asked) => events::events(asked, output).await,
             Command::Doctor => doctor::doctor(output).await,
             Command::Quickstart => Box::pin(quickstart::quickstart()).await,
         }

@@ -32,6 +32,11 @@ pub(super) fn line(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// The text with nothing in it that could move a terminal's cursor or change its colours.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// A table without lines, for people and for `awk`.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();

@@ -41,7 +41,7 @@ fn show(running: &Running) {
     output::line(&WELCOME.replace("SPECTRUM", &called()));
     let mut events = running.events().subscribe();
     tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
+        while let Some(event) = events.next().await {
             if let Some(line) = event_line(&event) {
                 output::line(&line);
             }

@@ -2,13 +2,16 @@
 //!
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
+mod objects;
 mod protection;
 mod quickstart;
 mod reload;
+pub mod sample_event;
 mod samples;
 mod servers;
 mod signals;
 mod start;
+mod stream;
 mod view;
 
 use std::path::PathBuf;
@@ -21,6 +24,7 @@ pub use self::{
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     samples::SampleReader,
     start::Running,
+    stream::{Stream, Wanted},
     view::{AppStatus, DaemonStatus, Protection, RuleStatus, View},
 };
 use self::{

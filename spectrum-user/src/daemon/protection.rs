@@ -9,6 +9,7 @@ use crate::{
     dataplane::{apply::Mode, instance::KernelInstance},
     model::{DesiredState, Instance, Shield, SynCookies},
     shield::{self, Change, Floods, Switch, Sysctl, SysctlError},
+    telemetry::{EventLog, NodeEvent, NodeEventKind},
 };
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -59,12 +60,16 @@ impl Watch {
     }
 
     /// The last act: what was changed is put back.
-    pub(super) fn end(mut self, kernel: &mut KernelInstance) {
+    pub(super) fn end(mut self, kernel: &mut KernelInstance, events: &EventLog) {
         self.tell_programs(Mode::default(), kernel);
+        let was_on = self.syncookies.is_on();
         for switch in [&mut self.syncookies, &mut self.timestamps] {
             if let Err(error) = switch.set(false) {
                 log::error!("{:#}; it stays 2 until `spectrum unload`", anyhow::Error::new(error));
             }
+        }
+        if was_on && !self.syncookies.is_on() {
+            events.tell(NodeEvent::now(NodeEventKind::ProtectionEnded));
         }
     }
 
@@ -73,13 +78,21 @@ impl Watch {
         self.last = Instant::now();
         for (app, change) in self.floods.look(elapsed, &view.requests()) {
             let name = view.name(app);
-            match change {
-                Change::Began { requests, completed } => log::warn!(
-                    "{name} is under a SYN flood: {requests:.0} requests a second, of which {:.1} % become connections",
-                    completed * 100.0
-                ),
-                Change::Ended => log::warn!("the SYN flood on {name} is over"),
-            }
+            let told = match change {
+                Change::Began { requests, completed } => {
+                    log::warn!(
+                        "{name} is under a SYN flood: {requests:.0} requests a second, of which {:.1} % become connections",
+                        completed * 100.0
+                    );
+                    let event = NodeEvent::now(NodeEventKind::FloodBegan);
+                    event.with("requests_per_second", requests.round()).with("completed", completed)
+                }
+                Change::Ended => {
+                    log::warn!("the SYN flood on {name} is over");
+                    NodeEvent::now(NodeEventKind::FloodEnded)
+                }
+            };
+            view.events().tell(told.with("application", app.to_string()).with("name", name));
         }
     }
 
@@ -91,8 +104,11 @@ impl Watch {
                 self.told.retain(|told| *told != Sysctl::SynCookies);
                 if changed && self.syncookies.is_on() {
                     log::warn!("protected mode: every SYN to this host gets a cookie");
+                    let event = NodeEvent::now(NodeEventKind::ProtectionBegan);
+                    view.events().tell(event.with("floods", floods.clone()).with("always", always));
                 } else if changed {
                     log::warn!("protected mode is over: cookies only where a listener's queue is full");
+                    view.events().tell(NodeEvent::now(NodeEventKind::ProtectionEnded));
                 }
             }
             Err(error) => self.tell(error),

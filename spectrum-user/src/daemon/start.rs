@@ -57,7 +57,7 @@ impl Running {
         } = self;
         drop((samples, diagnostics, interfaces, view));
         servers.end().await;
-        protection.end(&mut kernel);
+        protection.end(&mut kernel, &telemetry.events);
         telemetry.events.close();
         kernel.release(&netlink).await?;
         Ok(())

@@ -9,7 +9,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use spectrum_common::layout::ObjectId;
 
-use super::samples::{Feed, SampleReader};
+use super::{
+    objects::Objects,
+    sample_event::{self, AppName},
+    samples::{Feed, SampleReader},
+};
 use crate::{
     dataplane::{
         attach::AttachedXdp,
@@ -43,6 +47,7 @@ struct Progress {
     desired: Arc<DesiredState>,
     apps: Names,
     rules: Names,
+    objects: Arc<Objects>,
     problem: Option<String>,
     degraded: Vec<String>,
     protection: Option<Protection>,
@@ -136,7 +141,9 @@ impl View {
     }
 
     pub(super) fn applied(&self, desired: Arc<DesiredState>, report: Report) {
+        let objects = Arc::new(Objects::new(Arc::clone(&desired), &report.apps, &report.rules));
         self.change(|progress| {
+            progress.objects = objects;
             progress.desired = desired;
             progress.revision = report.revision;
             progress.apps = report.apps;
@@ -257,23 +264,11 @@ impl View {
 
     /// A sample in one line for people.
     pub fn describe(&self, sample: &Sample) -> String {
-        let (desired, apps, rules) =
-            self.read(|progress| (progress.desired.clone(), progress.apps.clone(), progress.rules.clone()));
-        let app = sample
-            .app
-            .and_then(|number| apps.get(&number))
-            .and_then(|name| desired.applications.iter().find(|app| app.id == AppId::from_bytes(name.id)));
-        let rule = sample
-            .rule
-            .and_then(|number| rules.get(&number))
-            .and_then(|name| desired.rules.iter().find(|rule| rule.id == RuleId::from_bytes(name.id)));
-        let mut line = format!(
-            "{} {} -> {}: {}",
-            sample.reason.as_str(),
-            SocketAddr::new(sample.source, sample.source_port),
-            SocketAddr::new(sample.destination, sample.destination_port),
-            sample.reason.explain(),
-        );
+        let objects = self.read(|progress| Arc::clone(&progress.objects));
+        let app = sample.app.and_then(|number| objects.app(number));
+        let rule = sample.rule.and_then(|number| objects.rule(number));
+        let (from, to) = sample_event::ends(sample);
+        let mut line = format!("{} {from} -> {to}: {}", sample.reason.as_str(), sample.reason.explain());
         // Writing into a string cannot fail.
         if let Some(app) = app {
             let _ = write!(line, "; application {} {}", app.hostname, app.protocol);
@@ -288,6 +283,11 @@ impl View {
             let _ = write!(line, "; it stands for {} drops", sample.drops);
         }
         line
+    }
+
+    /// A sample as a line of the event stream.
+    pub(super) fn sample_line(&self, sample: &Sample, packet: bool) -> String {
+        sample_event::line(sample, &*self.read(|progress| Arc::clone(&progress.objects)), packet)
     }
 
     fn app_status(&self, app: &Application, packets: Vec<ReasonCount>) -> AppStatus {
@@ -313,6 +313,17 @@ impl View {
 
     fn change(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl sample_event::Naming for Objects {
+    fn app(&self, number: u32) -> Option<AppName> {
+        let app = Self::app(self, number)?;
+        Some(AppName { id: app.id.to_string(), hostname: app.hostname.clone(), protocol: app.protocol.to_string() })
+    }
+
+    fn rule(&self, number: u32) -> Option<serde_json::Value> {
+        serde_json::to_value(RuleStatus::of(Self::rule(self, number)?, self.desired())).ok()
     }
 }
 

@@ -33,6 +33,11 @@ impl ConfigMaps {
         })
     }
 
+    /// Which applications and rules the numbers stand for.
+    pub fn names(&self) -> Result<(Names, Names), MapError> {
+        Ok((naming(&self.apps)?, naming(&self.rules)?))
+    }
+
     /// The META of pins that may be of another layout: only its first field has the same place in all of them.
     pub fn read_meta(pins: &Pins) -> Option<Meta> {
         let data = MapData::from_pin(pins.map(names::META)).ok()?;

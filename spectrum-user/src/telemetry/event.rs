@@ -184,7 +184,8 @@ impl<'a> Line<'a> {
     }
 }
 
-fn timestamp(at: SystemTime) -> String {
+/// RFC 3339.
+pub(crate) fn timestamp(at: SystemTime) -> String {
     OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default()
 }
 

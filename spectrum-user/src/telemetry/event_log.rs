@@ -20,7 +20,7 @@ use std::{
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 use tokio::sync::mpsc;
 
-use super::{Event, encode::plain, file::RotatedFile};
+use super::{Event, NodeEvent, encode::plain, file::RotatedFile};
 use crate::model::EventSink;
 
 /// Events waiting for the writer.
@@ -36,7 +36,7 @@ pub struct EventLog(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    queue: Mutex<Vec<Event>>,
+    queue: Mutex<Vec<Entry>>,
     /// Whether anybody reads: a sink, or a subscriber.
     wanted: AtomicBool,
     closing: AtomicBool,
@@ -44,11 +44,67 @@ struct Shared {
     asleep: AtomicBool,
     dropped: AtomicU64,
     written: AtomicU64,
-    subscribers: Mutex<Vec<mpsc::Sender<Arc<str>>>>,
+    subscribers: Mutex<Vec<Subscriber>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// To wake it without taking the lock above.
     thread: std::sync::OnceLock<Thread>,
     has_sink: bool,
+}
+
+/// What a line is made of.
+#[derive(Debug)]
+enum Entry {
+    Connection(Event),
+    Node(NodeEvent),
+}
+
+impl Entry {
+    fn write_line(&self, line: &mut Vec<u8>) {
+        match self {
+            Self::Connection(event) => event.write_line(line),
+            Self::Node(event) => event.write_line(line),
+        }
+    }
+}
+
+/// The writer's end of a reader.
+#[derive(Debug)]
+struct Subscriber {
+    sender: mpsc::Sender<Arc<str>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Subscriber {
+    /// Hands a line over, or counts it as missed. Whether anybody is there still.
+    fn offer(&self, line: &Arc<str>) -> bool {
+        match self.sender.try_send(Arc::clone(line)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.missed.fetch_add(1, Relaxed);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+/// Every line from its making on, except for those that it was too slow for.
+#[derive(Debug)]
+pub struct EventReader {
+    receiver: mpsc::Receiver<Arc<str>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl EventReader {
+    /// Waits for the next line, without its end. None: the log is closed. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arc<str>> {
+        self.receiver.recv().await
+    }
+
+    /// How many lines were missed since this was last asked.
+    pub fn missed(&self) -> u64 {
+        self.missed.swap(0, Relaxed)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -119,19 +175,26 @@ impl EventLog {
                 self.0.dropped.fetch_add(1, Relaxed);
                 return;
             }
-            queue.push(event);
+            queue.push(Entry::Connection(event));
         }
-        if self.0.asleep.load(Acquire) {
-            self.0.wake();
+        self.0.call();
+    }
+
+    /// Hands an event of the node over. There are few, and the queue has room for them when it is full of connections'.
+    pub fn tell(&self, event: NodeEvent) {
+        if self.is_wanted() {
+            lock(&self.0.queue).push(Entry::Node(event));
+            self.0.call();
         }
     }
 
-    /// Every line from now on. Lines that the receiver is too slow for are dropped.
-    pub fn subscribe(&self) -> mpsc::Receiver<Arc<str>> {
+    /// Every line from now on. Lines that the reader is too slow for are dropped, and it can ask how many.
+    pub fn subscribe(&self) -> EventReader {
         let (sender, receiver) = mpsc::channel(SUBSCRIBER_QUEUE);
-        lock(&self.0.subscribers).push(sender);
+        let missed = Arc::<AtomicU64>::default();
+        lock(&self.0.subscribers).push(Subscriber { sender, missed: Arc::clone(&missed) });
         self.0.wanted.store(true, Relaxed);
-        receiver
+        EventReader { receiver, missed }
     }
 
     /// Events that did not fit into the queue, or could not be written.
@@ -192,7 +255,7 @@ impl Shared {
         }
     }
 
-    fn write(&self, sink: &mut Sink, batch: &mut Vec<Event>, bytes: &mut Vec<u8>) {
+    fn write(&self, sink: &mut Sink, batch: &mut Vec<Entry>, bytes: &mut Vec<u8>) {
         let mut subscribers = lock(&self.subscribers);
         let count = batch.len() as u64;
         for event in batch.drain(..) {
@@ -202,9 +265,7 @@ impl Shared {
                 && !subscribers.is_empty()
             {
                 let line: Arc<str> = line.trim_end().into();
-                subscribers.retain(|subscriber| {
-                    !matches!(subscriber.try_send(Arc::clone(&line)), Err(mpsc::error::TrySendError::Closed(_)))
-                });
+                subscribers.retain(|subscriber| subscriber.offer(&line));
             }
         }
         self.wanted.store(self.has_sink || !subscribers.is_empty(), Relaxed);
@@ -229,6 +290,13 @@ impl Shared {
             thread::park();
         }
         self.asleep.store(false, Release);
+    }
+
+    /// Calls the writer, if nobody has.
+    fn call(&self) {
+        if self.asleep.load(Acquire) {
+            self.wake();
+        }
     }
 
     fn wake(&self) {
@@ -311,14 +379,18 @@ mod tests {
     fn a_flood_is_dropped_and_counted_and_never_waited_for() {
         let log = EventLog::start(None).unwrap();
         // A reader that never reads: the writer goes on all the same.
-        let _reader = log.subscribe();
+        let mut reader = log.subscribe();
         let metrics = Metrics::new(1);
         let one = event(&metrics, 200);
         let flood = 5 * QUEUE as u64;
         (0..flood).for_each(|_| log.emit(one.clone()));
+        log.tell(NodeEvent::now(crate::telemetry::NodeEventKind::ProtectionBegan));
         log.close();
-        assert_eq!(log.written() + log.dropped(), flood);
+        assert_eq!(log.written() + log.dropped(), flood + 1);
         assert!(log.written() >= QUEUE as u64, "{}", log.written());
+        let read = std::iter::from_fn(|| reader.receiver.try_recv().ok()).count();
+        assert_eq!(read, SUBSCRIBER_QUEUE, "what waits for a reader is bounded");
+        assert_eq!(reader.missed(), log.written() - read as u64, "and it is told what it missed");
     }
 
     #[test]

@@ -15,13 +15,13 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{AppTable, Telemetry, Workers, testing::application};
 use crate::{
     listen::{Budget, Listeners},
     model::{AccessRule, Application, DesiredState, SpliceMode},
-    telemetry::{AppMetrics, AppShard, Counter, EventLog, Metrics},
+    telemetry::{AppMetrics, AppShard, Counter, EventLog, EventReader, Metrics},
 };
 
 /// Longer than anything takes; no test waits this long unless it fails.
@@ -35,7 +35,7 @@ struct Edge {
     table: watch::Sender<Arc<AppTable>>,
     state: DesiredState,
     telemetry: Telemetry,
-    lines: mpsc::Receiver<Arc<str>>,
+    lines: EventReader,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -93,7 +93,7 @@ impl Edge {
 
     /// The next event line.
     fn event(&mut self) -> Event {
-        let line = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.lines.recv()).await });
+        let line = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.lines.next()).await });
         serde_json::from_str(&line.expect("no event").expect("the event log has ended")).unwrap()
     }
 
@@ -106,7 +106,7 @@ impl Edge {
 
     fn no_more_events(&mut self) {
         let more =
-            self.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(200), self.lines.recv()).await });
+            self.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(200), self.lines.next()).await });
         assert!(more.is_err(), "one event too many: {more:?}");
     }
 

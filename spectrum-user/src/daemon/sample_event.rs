@@ -1,0 +1,152 @@
+//! A sampled packet as a line of the event stream: the same names as in the lines about connections.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+use serde_json::Value;
+use spectrum_common::{layout::NO_APP, reason::Action};
+
+use crate::{dataplane::events::Sample, telemetry::timestamp};
+
+/// What people call an application.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AppName {
+    pub id: String,
+    pub hostname: String,
+    pub protocol: String,
+}
+
+/// What becomes of a packet of this action.
+pub const fn action(action: Action) -> &'static str {
+    match action {
+        Action::Pass => "pass",
+        Action::Drop => "drop",
+        Action::Answer => "answer",
+    }
+}
+
+/// Which names stand for the numbers of a sample.
+pub trait Naming {
+    fn app(&self, number: u32) -> Option<AppName>;
+    /// A rule's id, and whatever else is known of it.
+    fn rule(&self, number: u32) -> Option<Value>;
+}
+
+/// The sample as one line of JSON without its end; with its packet in hexadecimal where `packet` says so.
+pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
+    let app = sample.app.filter(|number| *number != NO_APP).and_then(|number| names.app(number)).unwrap_or_default();
+    let line = Line {
+        application: &app.id,
+        client_ip: sample.source,
+        client_port: sample.source_port,
+        event: action(sample.reason.action()),
+        timestamp: timestamp(sample.time),
+        extensions: Extensions {
+            hostname: &app.hostname,
+            edge_ip: sample.destination,
+            edge_port: sample.destination_port,
+            reason: sample.reason.as_str(),
+            explanation: sample.reason.explain(),
+            rule: sample.rule.and_then(|number| names.rule(number)),
+            protocol: sample.protocol,
+            tcp_flags: sample.tcp_flags.map(flags),
+            length: sample.length,
+            ifindex: sample.ifindex,
+            drops: sample.drops,
+            weight: sample.weight,
+            packet: packet.then(|| hexadecimal(sample.packet.bytes())),
+        },
+    };
+    // Nothing in it can fail to be JSON.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Line<'a> {
+    application: &'a str,
+    #[serde(rename = "ClientIP")]
+    client_ip: IpAddr,
+    client_port: u16,
+    event: &'static str,
+    timestamp: String,
+    #[serde(rename = "extensions")]
+    extensions: Extensions<'a>,
+}
+
+#[derive(Serialize)]
+struct Extensions<'a> {
+    hostname: &'a str,
+    edge_ip: IpAddr,
+    edge_port: u16,
+    reason: &'static str,
+    explanation: &'static str,
+    rule: Option<Value>,
+    protocol: u8,
+    tcp_flags: Option<String>,
+    length: u32,
+    ifindex: u32,
+    drops: u32,
+    weight: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packet: Option<String>,
+}
+
+/// `SYN|ACK`; `none` where there are none.
+pub fn flags(bits: u8) -> String {
+    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let set: Vec<&str> =
+        NAMES.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 != 0).map(|(_, name)| name).collect();
+    if set.is_empty() { "none".to_owned() } else { set.join("|") }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Both ends of a sample.
+pub const fn ends(sample: &Sample) -> (SocketAddr, SocketAddr) {
+    (SocketAddr::new(sample.source, sample.source_port), SocketAddr::new(sample.destination, sample.destination_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Names;
+
+    impl Naming for Names {
+        fn app(&self, number: u32) -> Option<AppName> {
+            (number == 1).then(|| AppName {
+                id: "a1".into(),
+                hostname: "one.example.com".into(),
+                protocol: "tcp/443".into(),
+            })
+        }
+
+        fn rule(&self, number: u32) -> Option<Value> {
+            (number == 4).then(|| serde_json::json!({ "id": "r4", "notes": "a \"scanner\"\u{1b}[2J" }))
+        }
+    }
+
+    #[test]
+    fn a_line_says_who_why_and_by_which_rule() {
+        let sample = Sample { reason: spectrum_common::Reason::Blocked, rule: Some(4), drops: 7, ..Sample::testing() };
+        let text = line(&sample, &Names, true);
+        assert!(!text.contains('\u{1b}'), "control characters are escaped");
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&json["Event"], &json["ClientIP"]), (&"drop".into(), &"192.0.2.7".into()));
+        let extensions = &json["extensions"];
+        assert_eq!((&extensions["reason"], &extensions["rule"]["id"]), (&"blocked".into(), &"r4".into()));
+        assert_eq!((&extensions["drops"], &extensions["tcp_flags"]), (&7.into(), &"SYN".into()));
+        assert_eq!(extensions["hostname"], "one.example.com");
+    }
+
+    #[test]
+    fn bytes_and_flags_are_written_as_people_read_them() {
+        assert_eq!(hexadecimal(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!((flags(0x12), flags(0)), ("SYN|ACK".into(), "none".into()));
+    }
+}
