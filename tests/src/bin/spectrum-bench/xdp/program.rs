@@ -11,6 +11,7 @@ use spectrum_common::layout::{
     Count, PROTOCOL_TCP, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerValue, steer_flags,
 };
 use spectrum_common::{Reason, names, steer};
+use spectrum_user::dataplane::apply::Mode;
 use spectrum_user::dataplane::diff::diff;
 use spectrum_user::dataplane::image::{MapImage, Prefix, octets};
 use spectrum_user::dataplane::load::{Loaded, Options};
@@ -47,7 +48,7 @@ impl Program {
 
     /// Segments of no connection are dropped, as while a flood lasts.
     pub(crate) fn refuse_orphans(&mut self) -> Result<()> {
-        Ok(self.maps.set_refuse_orphans(true)?)
+        Ok(self.maps.set_mode(Mode { refuse_orphans: true, ..Mode::default() })?)
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
