@@ -48,6 +48,10 @@ pub mod steer_flags {
     pub const CLOSED_RESET: u32 = 4;
     /// The application's SYNs are left to the kernel (`syn_cookies = "never"`).
     pub const NO_SYN_COOKIES: u32 = 8;
+    /// The application has a [`Policy`](super::Policy): without this bit nobody looks.
+    pub const POLICY: u32 = 16;
+    /// Fragments of datagrams are dropped.
+    pub const NO_FRAGMENTS: u32 = 32;
     /// Either of the two.
     pub const CLOSED: u32 = CLOSED_DROP | CLOSED_RESET;
 }
@@ -64,6 +68,24 @@ pub mod mode {
     pub const SCALE_SHIFT: u32 = 8;
     /// Of the window scale, once it is shifted down.
     pub const SCALE_MASK: u32 = 0xf;
+}
+
+/// Value of `POLICIES`: what an application asks of its packets beside access. All zero: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct Policy {
+    /// Of requests for connections, or of datagrams.
+    pub limits: crate::fair::Limits,
+    /// [`udp_filters`]; none for an application over TCP.
+    pub udp_filters: u32,
+}
+
+/// Bits of [`Policy::udp_filters`].
+pub mod udp_filters {
+    /// Datagrams from ports of reflectors are dropped.
+    pub const REFLECTION: u32 = 1;
+    /// Datagrams that are answers by their first bytes are dropped.
+    pub const SIGNATURES: u32 = 2;
 }
 
 /// Scope of user rules: they apply in every zone. Zone numbers start at 1.
@@ -229,6 +251,9 @@ macro_rules! shared {
 shared! {
     SteerKey: 24,
     SteerValue: 12,
+    Policy: 12,
+    crate::fair::Share: 20,
+    crate::sketch::Cell: 8,
     RuleKeyV4: 8,
     RuleKeyV6: 20,
     RuleValue: 12,

@@ -29,6 +29,12 @@ pub const APP_COUNTERS: &str = "APP_COUNTERS";
 pub const REQUESTS: &str = "REQUESTS";
 /// What userspace has switched on.
 pub const MODE: &str = "MODE";
+/// Application number to what it asks of its packets.
+pub const POLICIES: &str = "POLICIES";
+/// How each application's room is shared out.
+pub const SHARES: &str = "SHARES";
+/// How much sources have had, roughly.
+pub const SKETCH: &str = "SKETCH";
 /// Sampled verdicts.
 pub const EVENTS: &str = "EVENTS";
 /// Which packets become [`EVENTS`], per CPU: few of them during a flood.
@@ -39,7 +45,7 @@ pub const DRAFT: &str = "DRAFT";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 18] = [
     STEER,
     RULES_V4,
     RULES_V6,
@@ -50,6 +56,9 @@ pub const MAPS: [&str; 15] = [
     COUNTERS,
     APP_COUNTERS,
     REQUESTS,
+    POLICIES,
+    SHARES,
+    SKETCH,
     MODE,
     EVENTS,
     SAMPLER,
@@ -59,6 +68,8 @@ pub const MAPS: [&str; 15] = [
 
 /// Read-only global: 1 makes every verdict an event, whatever the sampler says (`spectrum why`).
 pub const EXPLAIN: &str = "EXPLAIN";
+/// Read-only global: what the hashes of `SKETCH` begin with.
+pub const SEED: &str = "SEED";
 /// Read-only global of aya-log: highest level that is logged, 0 for none.
 pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 

@@ -51,6 +51,17 @@ pub enum Reason {
     Orphan = 18,
     /// As `Steered`, and a block rule that is only tried (`simulate`) names the source. Passed.
     Simulated = 19,
+    /// A datagram from a port that reflectors answer from, to an application that expects no such answers. Dropped.
+    Reflection = 20,
+    /// A datagram that is by its first bytes an answer that nobody asked for. Dropped.
+    Signature = 21,
+    /// A fragment that an application of this node does not take: of a datagram, or of a segment's header. Dropped.
+    Fragment = 22,
+    /// More requests or datagrams than an application grants one source, or than the source's share while the application
+    /// has no room for all. Dropped.
+    SourceRate = 23,
+    /// More requests or datagrams than an application grants to all. Dropped.
+    AppRate = 24,
 }
 
 /// What XDP does with the packets of a reason.
@@ -66,7 +77,7 @@ pub enum Action {
 pub const SLOTS: u32 = 32;
 
 impl Reason {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::NotIp,
         Self::Truncated,
         Self::Malformed,
@@ -87,6 +98,11 @@ impl Reason {
         Self::PortZero,
         Self::Orphan,
         Self::Simulated,
+        Self::Reflection,
+        Self::Signature,
+        Self::Fragment,
+        Self::SourceRate,
+        Self::AppRate,
     ];
 
     /// The name in metrics, events and `spectrum why`.
@@ -112,6 +128,11 @@ impl Reason {
             Self::PortZero => "port_zero",
             Self::Orphan => "orphan",
             Self::Simulated => "simulated",
+            Self::Reflection => "reflection",
+            Self::Signature => "signature",
+            Self::Fragment => "fragment",
+            Self::SourceRate => "source_rate",
+            Self::AppRate => "app_rate",
         }
     }
 
@@ -140,6 +161,11 @@ impl Reason {
             Self::PortZero => "from port 0, which nobody can answer; dropped",
             Self::Orphan => "a TCP segment of no connection, while a flood lasts; dropped",
             Self::Simulated => "a block rule that is only tried names the source; passed",
+            Self::Reflection => "a datagram from a port that reflectors answer from; dropped",
+            Self::Signature => "a datagram that is an answer which nobody asked for; dropped",
+            Self::Fragment => "a fragment that applications of this node do not take; dropped",
+            Self::SourceRate => "more than one source may have of the application now; dropped",
+            Self::AppRate => "more than the application has room for; dropped",
         }
     }
 
@@ -152,7 +178,12 @@ impl Reason {
             | Self::IllegalFlags
             | Self::Land
             | Self::PortZero
-            | Self::Orphan => Action::Drop,
+            | Self::Orphan
+            | Self::Reflection
+            | Self::Signature
+            | Self::Fragment
+            | Self::SourceRate
+            | Self::AppRate => Action::Drop,
             Self::NotIp
             | Self::Truncated
             | Self::Malformed

@@ -13,10 +13,13 @@ mod access;
 mod answer;
 mod cookie;
 mod count;
+mod datagram;
+mod fragment;
 mod maps;
 mod options;
 mod orphan;
 mod parse;
+mod policy;
 mod sane;
 mod sockets;
 mod steering;
@@ -58,12 +61,19 @@ fn filter(ctx: &XdpContext, packet: &Packet, length: u64) -> Verdict {
         Ok(owner) => owner,
         Err(reason) => return Verdict::of(reason),
     };
+    // Before anything of a header is judged: half of one is none.
+    if fragment::is_refused(ctx, packet, owner) {
+        return Verdict { reason: Reason::Fragment, app: owner.app, rule: 0 };
+    }
     if let Err(reason) = sane::check(packet) {
         return Verdict { reason, app: owner.app, rule: 0 };
     }
     let verdict = access::check(packet, owner);
     if verdict.reason.action() != Action::Pass {
         return verdict;
+    }
+    if let Err(reason) = policy::check(ctx, packet, owner, verdict.reason) {
+        return Verdict { reason, ..verdict };
     }
     if packet.flags.is_request() {
         count::request(owner.app);

@@ -6,9 +6,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use spectrum_common::{
-    layout::{Count, Event, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
+    fair::Share,
+    layout::{Count, Event, Meta, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
     limits,
     reason::SLOTS,
+    sketch::{self, Cell},
 };
 
 /// Who owns a destination. The longest prefix decides, and the port is its last part.
@@ -55,6 +57,19 @@ pub(crate) static MODE: Array<u32, 1> = Array::new();
 #[btf_map]
 pub(crate) static REQUESTS: PerCpuArray<u64, { limits::APPLICATIONS }> = PerCpuArray::new();
 
+/// What an application asks of its packets beside access.
+#[btf_map]
+pub(crate) static POLICIES: Array<Policy, { limits::APPLICATIONS }> = Array::new();
+
+/// How an application's room is shared out among its sources.
+#[btf_map]
+pub(crate) static SHARES: Array<Share, { limits::APPLICATIONS }> = Array::new();
+
+/// How much sources have had in the running second. Cells, not sources: it never grows (I16). Shared by all CPUs, because
+/// a source's packets come in by several.
+#[btf_map]
+pub(crate) static SKETCH: Array<Cell, { sketch::ROWS * sketch::WIDTH }> = Array::new();
+
 /// Sampled verdicts.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { limits::EVENTS_BYTES }> = RingBuf::new();
@@ -74,3 +89,8 @@ pub(crate) static META: Array<Meta, 1> = Array::new();
 /// 1: every verdict is an event. Set before loading, so that the verifier removes the branch it rules out.
 #[unsafe(no_mangle)]
 pub(crate) static EXPLAIN: Global<u8> = Global::new(0);
+
+/// What the hashes of `SKETCH` begin with. Set before loading, to what nobody outside knows: else one could choose sources
+/// that share a cell with somebody else's.
+#[unsafe(no_mangle)]
+pub(crate) static SEED: Global<u64> = Global::new(0);

@@ -21,8 +21,7 @@ pub(crate) struct Packet {
     pub(crate) destination: Address,
     pub(crate) family: Family,
     pub(crate) protocol: u8,
-    /// A fragment without ports: they are zero.
-    pub(crate) later_fragment: bool,
+    pub(crate) part: Part,
     /// Source and destination port, as the packet has them.
     pub(crate) ports: u32,
     /// Where the IP header and the TCP or UDP header begin, in bytes from the front of the frame.
@@ -76,6 +75,37 @@ impl TcpFlags {
     }
 }
 
+/// What a packet is of what was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// The fragment that has the ports.
+    First,
+    /// A fragment without ports (they are zero) that begins where a TCP header would still go on.
+    WithinHeader,
+    /// Any other fragment without ports.
+    Later,
+}
+
+impl Part {
+    /// `offset` in units of eight bytes.
+    #[inline(always)]
+    const fn of(offset: u16, more: bool) -> Self {
+        match offset {
+            0 if more => Self::First,
+            0 => Self::Whole,
+            // A TCP header without options is two and a half units long.
+            1 | 2 => Self::WithinHeader,
+            _ => Self::Later,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn has_ports(self) -> bool {
+        matches!(self, Self::Whole | Self::First)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
@@ -94,7 +124,7 @@ impl Packet {
         destination: [0; 4],
         family: Family::V6,
         protocol: 0,
-        later_fragment: false,
+        part: Part::Whole,
         ports: 0,
         network: 0,
         transport: 0,
@@ -260,7 +290,7 @@ fn ipv4(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
     packet.destination = mapped(word(&header.dst_addr));
     packet.family = Family::V4;
     packet.protocol = header.proto;
-    packet.later_fragment = header.frag_offset() != 0;
+    packet.part = Part::of(header.frag_offset(), header.frag_flags() & 1 != 0);
     cursor.skip(length - Ipv4Hdr::LEN)
 }
 
@@ -273,13 +303,13 @@ fn ipv6(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
     packet.source = words(&header.src_addr);
     packet.destination = words(&header.dst_addr);
     packet.family = Family::V6;
-    (packet.protocol, packet.later_fragment) = extensions(cursor, header.next_hdr)?;
+    (packet.protocol, packet.part) = extensions(cursor, header.next_hdr)?;
     Ok(())
 }
 
 /// Follows the chain of extension headers to the protocol behind it.
 #[inline(always)]
-fn extensions(cursor: &mut Cursor, first: u8) -> Result<(u8, bool), Reason> {
+fn extensions(cursor: &mut Cursor, first: u8) -> Result<(u8, Part), Reason> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;
@@ -288,6 +318,7 @@ fn extensions(cursor: &mut Cursor, first: u8) -> Result<(u8, bool), Reason> {
     const MOBILITY: u8 = 135;
 
     let mut next = first;
+    let mut part = Part::Whole;
     for _ in 0..limits::IPV6_EXTENSIONS {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY => {
@@ -303,19 +334,20 @@ fn extensions(cursor: &mut Cursor, first: u8) -> Result<(u8, bool), Reason> {
             }
             FRAGMENT => {
                 let extension = cursor.take::<Extension>()?;
-                let offset = u16::from_be_bytes(cursor.take::<FragmentRest>()?.offset) >> 3;
-                if offset != 0 {
+                let bits = u16::from_be_bytes(cursor.take::<FragmentRest>()?.offset);
+                part = Part::of(bits >> 3, bits & 1 != 0);
+                if !part.has_ports() {
                     // What follows is the middle of something: the chain ends here.
-                    return Ok((extension.next, true));
+                    return Ok((extension.next, part));
                 }
                 next = extension.next;
             }
-            protocol => return Ok((protocol, false)),
+            protocol => return Ok((protocol, part)),
         }
     }
     match next {
         HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | AUTHENTICATION | FRAGMENT => Err(Reason::TooManyHeaders),
-        protocol => Ok((protocol, false)),
+        protocol => Ok((protocol, part)),
     }
 }
 
@@ -325,7 +357,7 @@ fn ports(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), Reason> {
     if packet.protocol != PROTOCOL_TCP && packet.protocol != PROTOCOL_UDP {
         return Err(Reason::OtherProtocol);
     }
-    if !packet.later_fragment {
+    if packet.part.has_ports() {
         packet.ports = word(&cursor.take::<Ports>()?.0);
         if packet.protocol == PROTOCOL_TCP
             && let Ok(rest) = cursor.take::<TcpRest>()

@@ -14,7 +14,7 @@ use spectrum_common::{
 };
 
 use crate::{
-    count,
+    count, fragment,
     maps::{LISTENERS, STEER},
     parse::Packet,
     sockets,
@@ -24,11 +24,11 @@ use crate::{
 /// The application that a packet is for, or why there is none.
 #[inline(always)]
 pub(crate) fn owner(ctx: &XdpContext, packet: &Packet) -> Result<&'static SteerValue, Reason> {
-    let bits = if packet.later_fragment { steer::ADDRESS_BITS } else { steer::PORT_BITS };
+    let bits = if packet.part.has_ports() { steer::PORT_BITS } else { steer::ADDRESS_BITS };
     let key = SteerWords::new(bits, packet.protocol, packet.destination, destination_port(packet.ports));
     let owner = key.lookup().ok_or(Reason::NotOurs)?;
-    if packet.later_fragment {
-        return Err(Reason::LaterFragment);
+    if !packet.part.has_ports() {
+        return Err(fragment::later(packet, owner));
     }
     match owner.flags & steer_flags::CLOSED {
         0 => Ok(owner),

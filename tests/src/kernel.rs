@@ -23,8 +23,8 @@ use socket2::{Domain, Socket, Type};
 use spectrum_common::{
     Reason,
     layout::{
-        Count, Event, PROTOCOL_TCP, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, app_counter,
-        listener_slot, mode, steer_flags,
+        Count, Event, PROTOCOL_TCP, PROTOCOL_UDP, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey,
+        SteerValue, app_counter, listener_slot, mode, steer_flags,
     },
     names, steer,
 };
@@ -56,6 +56,9 @@ pub struct App {
     pub ip_firewall: bool,
     /// `syn_cookies` is not `never`.
     pub syn_cookies: bool,
+    pub policy: Policy,
+    /// `udp_fragments` is `drop`.
+    pub no_fragments: bool,
 }
 
 impl Default for App {
@@ -68,6 +71,8 @@ impl Default for App {
             ports: 443..=443,
             ip_firewall: false,
             syn_cookies: true,
+            policy: Policy::default(),
+            no_fragments: false,
         }
     }
 }
@@ -134,7 +139,11 @@ impl Kernel {
     pub fn steer(&mut self, app: &App) {
         let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
         let cookies = if app.syn_cookies { 0 } else { steer_flags::NO_SYN_COOKIES };
-        let flags = firewall | cookies;
+        let policy = if app.policy == Policy::default() { 0 } else { steer_flags::POLICY };
+        let fragments = if app.no_fragments { steer_flags::NO_FRAGMENTS } else { 0 };
+        let flags = firewall | cookies | policy | fragments;
+        let mut policies: Array<_, Policy> = self.ebpf.map_mut(names::POLICIES).unwrap().try_into().unwrap();
+        policies.set(app.number, app.policy, 0).expect("write POLICIES");
         let value = SteerValue { app: app.number, zone: app.zone, flags };
         let (address, address_bits) = address_and_bits(&app.address);
         if address_bits < steer::ADDRESS_BITS {
@@ -149,12 +158,23 @@ impl Kernel {
 
     /// Makes an address or a whole prefix a pool's: its ports are closed where no application has them.
     pub fn pool(&mut self, prefix: &str, closed: Closed) {
+        self.pool_of(prefix, closed, false);
+    }
+
+    /// As [`Self::pool`], and fragments of datagrams are dropped.
+    pub fn pool_without_fragments(&mut self, prefix: &str) {
+        self.pool_of(prefix, Closed::Drop, true);
+    }
+
+    fn pool_of(&mut self, prefix: &str, closed: Closed, no_fragments: bool) {
         let flags = match closed {
             Closed::Drop => steer_flags::CLOSED_DROP,
             Closed::Reset => steer_flags::CLOSED_RESET,
         };
         let (address, bits) = address_and_bits(prefix);
-        for protocol in [PROTOCOL_TCP, spectrum_common::layout::PROTOCOL_UDP] {
+        for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
+            let refused = no_fragments && protocol == PROTOCOL_UDP;
+            let flags = flags | if refused { steer_flags::NO_FRAGMENTS } else { 0 };
             let value = SteerValue { app: 0, zone: 0, flags };
             self.insert_steer(steer::key(protocol, address, [0; 2]), bits, value);
         }

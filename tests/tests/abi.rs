@@ -2,9 +2,11 @@
 
 use aya_obj::{Map, Object, generated::bpf_map_type};
 use spectrum_common::{
-    layout::{Count, Event, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
+    fair::Share,
+    layout::{Count, Event, Meta, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
     limits, names,
     reason::SLOTS,
+    sketch::{self, Cell},
 };
 
 /// Names longer than this are cut by the kernel (`BPF_OBJ_NAME_LEN`).
@@ -21,7 +23,7 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 15] {
+fn expected() -> [Expected; 18] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING, BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
@@ -39,6 +41,9 @@ fn expected() -> [Expected; 15] {
         map(names::COUNTERS, PER_CPU, index, count, SLOTS as usize),
         map(names::APP_COUNTERS, PER_CPU, index, count, limits::APPLICATIONS * SLOTS as usize),
         map(names::REQUESTS, PER_CPU, index, size_of::<u64>(), limits::APPLICATIONS),
+        map(names::POLICIES, ARRAY, index, size_of::<Policy>(), limits::APPLICATIONS),
+        map(names::SHARES, ARRAY, index, size_of::<Share>(), limits::APPLICATIONS),
+        map(names::SKETCH, ARRAY, index, size_of::<Cell>(), sketch::ROWS * sketch::WIDTH),
         map(names::MODE, ARRAY, index, size_of::<u32>(), 1),
         map(names::EVENTS, RING, 0, 0, limits::EVENTS_BYTES),
         map(names::SAMPLER, PER_CPU, index, size_of::<Sampler>(), 1),

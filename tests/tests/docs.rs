@@ -71,6 +71,9 @@ fn the_sizes_of_keys_and_values_are_true() {
         ("Event", size_of::<layout::Event>()),
         ("Sampler", size_of::<layout::Sampler>()),
         ("Meta", size_of::<layout::Meta>()),
+        ("Policy", size_of::<layout::Policy>()),
+        ("Share", size_of::<spectrum_common::fair::Share>()),
+        ("Cell", size_of::<spectrum_common::sketch::Cell>()),
     ] {
         assert!(architecture.contains(&format!("`{name}` {size} B")), "ARCHITECTURE.md: {name} has {size} bytes");
     }

@@ -338,7 +338,7 @@ fn an_ipv6_packet_in_one_fragment_is_whole() {
 fn a_later_fragment_passes_without_being_taken_for_a_port() {
     let kernel = node_with_pool(Closed::Drop);
     for more in [true, false] {
-        for frame in fragment(1, more).into_iter().chain(fragment(0x1fff, more)) {
+        for frame in fragment(3, more).into_iter().chain(fragment(0x1fff, more)) {
             assert_eq!(kernel.verdict(&frame.build()), Reason::LaterFragment);
         }
     }

@@ -9,7 +9,8 @@ use super::{
     zone::{self, Zones},
 };
 use crate::model::{
-    AppId, Application, DirectOrigin, EdgeIps, PortRange, Protocol, SpliceMode, SynCookies, Timeouts, Transport, ZoneId,
+    AppId, Application, DirectOrigin, EdgeIps, PortRange, Protocol, Rates, SpliceMode, SynCookies, Timeouts, Transport,
+    UdpFilters, ZoneId,
 };
 
 /// An application of the file: everything but the addresses it gets.
@@ -27,6 +28,8 @@ pub struct Declared {
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
     pub syn_cookies: SynCookies,
+    pub rates: Rates,
+    pub udp_filters: UdpFilters,
     pub(crate) places: Places,
 }
 
@@ -57,6 +60,8 @@ impl Declared {
             timeouts: self.timeouts,
             splice: self.splice,
             syn_cookies: self.syn_cookies,
+            rates: self.rates,
+            udp_filters: self.udp_filters,
         }
     }
 }
@@ -74,7 +79,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
     let origins = origins::read(&mut table, protocol.as_ref());
     let named = table.string("zone");
     let ip_firewall = table.boolean("ip_firewall").is_some_and(|found| found.value);
-    let extensions = extensions::read(&mut table);
+    let extensions = extensions::read(&mut table, protocol.as_ref().map(|found| found.value.transport));
     read_unbuilt(&mut table);
     let zone = dns.name.as_ref().and_then(|hostname| zones.of(hostname, named.as_ref(), &table));
     table.finish_with(|key| extensions::is_one(key).then(|| format!("it belongs into extensions = {{ {key} = … }}")));
@@ -92,6 +97,8 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
         timeouts: extensions.timeouts,
         splice: extensions.splice,
         syn_cookies: extensions.syn_cookies,
+        rates: extensions.rates,
+        udp_filters: extensions.udp_filters,
         places: Places {
             id: id.map_or(header, |found| found.place),
             protocol: protocol.place,

@@ -77,8 +77,9 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
     }
     let report = Report::new(&source);
     let mut root = Table::root(tree.get_ref(), &report);
-    let node = node::read(&mut root);
-    let read_edge = edge::read(&mut root);
+    let (node, udp_fragments) = node::read(&mut root);
+    let mut read_edge = edge::read(&mut root);
+    read_edge.edge.udp_fragments = udp_fragments;
     let zones = zone::read(&mut root);
     let applications = application::read(&mut root, &zones);
     let rules = rule::read(&mut root, &zones);

@@ -11,13 +11,15 @@ use super::{
     reader::{Found, Table},
     shield, text,
 };
-use crate::model::{EventSink, Instance, Listen, Node, Shield, XdpMode};
+use crate::model::{EventSink, Instance, Listen, Node, Shield, UdpFragments, XdpMode};
 
-/// Reads the five tables. What could not be used is reported and stands in the result as its default.
-pub(super) fn read(root: &mut Table<'_>) -> Node {
+/// Reads the five tables, and what `[node]` says of fragments. What could not be used is reported and stands in the result
+/// as its default.
+pub(super) fn read(root: &mut Table<'_>) -> (Node, UdpFragments) {
     let example = "{ interfaces = [\"eth0\"] }, or a table [node] with that key";
     let table = root.require("node", example, |root, key| root.table(key, "[node]"));
-    let mut node = table.map_or_else(|| default(&Instance::default()), read_node);
+    let nothing = || (default(&Instance::default()), UdpFragments::default());
+    let (mut node, udp_fragments) = table.map_or_else(nothing, read_node);
     if let Some(api) = root.table("api", "[api]")
         && let Some(listen) = read_api(api)
     {
@@ -26,7 +28,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Node {
     node.metrics = root.table("metrics", "[metrics]").and_then(read_metrics);
     node.events = root.table("events", "[events]").and_then(read_events);
     node.shield = shield::read(root);
-    node
+    (node, udp_fragments)
 }
 
 fn default(instance: &Instance) -> Node {
@@ -50,7 +52,7 @@ fn state_dir(instance: &Instance) -> PathBuf {
     if *instance == Instance::default() { base.to_owned() } else { base.join(instance.as_str()) }
 }
 
-fn read_node(mut table: Table<'_>) -> Node {
+fn read_node(mut table: Table<'_>) -> (Node, UdpFragments) {
     let instance = table.parsed("instance", instance).map(|found| found.value).unwrap_or_default();
     let mut node = default(&instance);
     let modes = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic, XdpMode::Off].map(|mode| (mode.as_str(), mode));
@@ -72,10 +74,10 @@ fn read_node(mut table: Table<'_>) -> Node {
     if let Some(found) = table.parsed("drain", |value| text::duration(value, LONGEST_DRAIN)) {
         node.drain = found.value;
     }
-    table.only("udp_fragments", "drop", &["pass"], "fragments of UDP come with UDP applications");
+    let fragments = table.choice("udp_fragments", &[("drop", UdpFragments::Drop), ("pass", UdpFragments::Pass)]);
     table.later("existing_connections", "remove it");
     table.finish();
-    node
+    (node, fragments.map(|found| found.value).unwrap_or_default())
 }
 
 fn instance(value: &str) -> Result<Instance, Fault> {

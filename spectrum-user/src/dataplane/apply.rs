@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
 use spectrum_common::{
-    layout::{Count, Meta, ObjectId, PROTOCOL_TCP, listener_slot, mode},
+    layout::{Count, Meta, ObjectId, PROTOCOL_TCP, Policy, listener_slot, mode},
     reason::SLOTS,
 };
 
@@ -91,6 +91,8 @@ impl ConfigMaps {
             Op::Forget(map, number) => self.name(map, number, ObjectId::default()),
             Op::SetRuleV4(prefix, value) => self.rules_v4.insert(&key(prefix), value, 0),
             Op::SetRuleV6(prefix, value) => self.rules_v6.insert(&key(prefix), value, 0),
+            Op::SetPolicy(app, policy) => self.policies.set(app, policy, 0),
+            Op::RemovePolicy(app) => self.policies.set(app, Policy::default(), 0),
             Op::SetSteer(prefix, value) => self.steer.insert(&key(prefix), value, 0),
             Op::RemoveSteer(prefix) => self.steer.remove(&key(prefix)),
             Op::RemoveRuleV4(prefix) => self.rules_v4.remove(&key(prefix)),

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use spectrum_common::layout::{ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue};
+use spectrum_common::layout::{ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue};
 
 use super::{
     image::{MapImage, Prefix, address},
@@ -20,10 +20,12 @@ pub enum Op {
     Name(NameMap, u32, ObjectId),
     SetRuleV4(Prefix<RuleKeyV4>, RuleValue),
     SetRuleV6(Prefix<RuleKeyV6>, RuleValue),
+    SetPolicy(u32, Policy),
     SetSteer(Prefix<SteerKey>, SteerValue),
     RemoveSteer(Prefix<SteerKey>),
     RemoveRuleV4(Prefix<RuleKeyV4>),
     RemoveRuleV6(Prefix<RuleKeyV6>),
+    RemovePolicy(u32),
     Forget(NameMap, u32),
 }
 
@@ -49,10 +51,12 @@ pub fn diff(have: &MapImage, want: &MapImage) -> Vec<Op> {
     // The maps sort general before specific.
     ops.extend(changed(&have.rules_v4, &want.rules_v4).rev().map(|(p, v)| Op::SetRuleV4(*p, *v)));
     ops.extend(changed(&have.rules_v6, &want.rules_v6).rev().map(|(p, v)| Op::SetRuleV6(*p, *v)));
+    ops.extend(changed(&have.policies, &want.policies).map(|(app, policy)| Op::SetPolicy(*app, *policy)));
     ops.extend(changed(&have.steer, &want.steer).rev().map(|(p, v)| Op::SetSteer(*p, *v)));
     ops.extend(gone(&have.steer, &want.steer).map(|p| Op::RemoveSteer(*p)));
     ops.extend(gone(&have.rules_v4, &want.rules_v4).map(|p| Op::RemoveRuleV4(*p)));
     ops.extend(gone(&have.rules_v6, &want.rules_v6).map(|p| Op::RemoveRuleV6(*p)));
+    ops.extend(gone(&have.policies, &want.policies).map(|app| Op::RemovePolicy(*app)));
     for (map, have, want) in naming {
         ops.extend(forgotten(have, want).map(|number| Op::Forget(map, number)));
     }
@@ -79,6 +83,11 @@ impl fmt::Display for Op {
         match self {
             Self::Name(map, number, id) => write!(f, "name {map} {number}: {:032x}", u128::from_be_bytes(id.id)),
             Self::Forget(map, number) => write!(f, "forget {map} {number}"),
+            Self::SetPolicy(app, Policy { limits, udp_filters }) => {
+                let (source, total) = (limits.per_source, limits.total);
+                write!(f, "policy of application {app}: {source} per source, {total} in all, UDP filters {udp_filters}")
+            }
+            Self::RemovePolicy(app) => write!(f, "policy of application {app}: none"),
             Self::SetSteer(prefix, value) => {
                 write!(f, "steer {} to application {} flags {}", Steered(prefix), value.app, value.flags)
             }

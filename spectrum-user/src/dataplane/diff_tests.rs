@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use spectrum_common::steer;
+use spectrum_common::{fair::Limits, steer};
 
 use super::*;
 
@@ -10,6 +10,8 @@ fn apply(image: &mut MapImage, op: Op) {
         Op::Forget(map, number) => drop(names(image, map).remove(&number)),
         Op::SetRuleV4(prefix, value) => drop(image.rules_v4.insert(prefix, value)),
         Op::SetRuleV6(prefix, value) => drop(image.rules_v6.insert(prefix, value)),
+        Op::SetPolicy(app, policy) => drop(image.policies.insert(app, policy)),
+        Op::RemovePolicy(app) => drop(image.policies.remove(&app)),
         Op::SetSteer(prefix, value) => drop(image.steer.insert(prefix, value)),
         Op::RemoveSteer(prefix) => drop(image.steer.remove(&prefix)),
         Op::RemoveRuleV4(prefix) => drop(image.rules_v4.remove(&prefix)),
@@ -42,8 +44,10 @@ fn steered(image: &MapImage, port: u16) -> Option<SteerValue> {
 fn image_strategy() -> impl Strategy<Value = MapImage> {
     let entry = (0..=6_u32, 0..64_u16, 0..4_u32);
     let names = proptest::collection::btree_map(0..8_u32, (1..5_u8).prop_map(|b| ObjectId { id: [b; 16] }), 0..6);
-    (proptest::collection::vec(entry, 0..24), names).prop_map(|(entries, apps)| {
-        let mut image = MapImage { apps, ..MapImage::default() };
+    let policy = (1..3_u32).prop_map(|total| Policy { limits: Limits { per_source: 0, total }, udp_filters: 0 });
+    let policies = proptest::collection::btree_map(0..8_u32, policy, 0..4);
+    (proptest::collection::vec(entry, 0..24), names, policies).prop_map(|(entries, apps, policies)| {
+        let mut image = MapImage { apps, policies, ..MapImage::default() };
         for (length, port, app) in entries {
             // Ports 0 to 63 in the lowest six bits: prefixes of 10 to 16 port bits.
             let bits = 10 + length;

@@ -21,7 +21,7 @@ use super::{
 use crate::model::Transport;
 
 /// The maps that decide. All others are private to the question.
-const DECIDING: [&str; 3] = [names::STEER, names::RULES_V4, names::RULES_V6];
+const DECIDING: [&str; 4] = [names::STEER, names::RULES_V4, names::RULES_V6, names::POLICIES];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {

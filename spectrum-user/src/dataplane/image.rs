@@ -7,13 +7,17 @@ use std::{
 
 use ipnet::IpNet;
 use spectrum_common::{
-    layout::{ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, steer_flags},
-    limits, steer,
+    fair::{self, Limits},
+    layout::{
+        ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, steer_flags, udp_filters,
+    },
+    limits, sketch, steer,
 };
 
 use super::numbers::{self, Exhausted, Names, Space};
 use crate::model::{
-    AccessRule, Application, ClosedPorts, DesiredState, RuleMode, Scope, SynCookies, Target, Transport, ZoneId,
+    AccessRule, Application, ClosedPorts, DesiredState, PacketRate, RuleMode, Scope, SynCookies, Target, Transport,
+    UdpFragments, ZoneId,
 };
 
 /// A key of an LPM trie. Sorts by length first: general before specific.
@@ -33,6 +37,8 @@ pub struct MapImage {
     pub apps: Names,
     pub rules: Names,
     pub zones: Names,
+    /// By application number; who has none asks nothing.
+    pub policies: BTreeMap<u32, Policy>,
 }
 
 /// A desired state that the maps cannot hold.
@@ -54,10 +60,27 @@ const RULES: Space = Space { kind: "access rules", first: 1, capacity: limits::R
 /// Zone 0 is the user scope.
 const ZONES: Space = Space { kind: "zones", first: SCOPE_USER + 1, capacity: limits::ZONES };
 
-fn flags(app: &Application) -> u32 {
+fn flags(app: &Application, fragments: UdpFragments) -> u32 {
     let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
     let cookies = if app.syn_cookies == SynCookies::Never { steer_flags::NO_SYN_COOKIES } else { 0 };
-    firewall | cookies
+    let policy = if policy(app) == Policy::default() { 0 } else { steer_flags::POLICY };
+    firewall | cookies | policy | no_fragments(app.protocol.transport, fragments)
+}
+
+/// TCP has its own way to cut what it sends: its fragments are rare, and judged by their shape.
+fn no_fragments(transport: Transport, fragments: UdpFragments) -> u32 {
+    match (transport, fragments) {
+        (Transport::Udp, UdpFragments::Drop) => steer_flags::NO_FRAGMENTS,
+        (Transport::Udp, UdpFragments::Pass) | (Transport::Tcp, _) => 0,
+    }
+}
+
+fn policy(app: &Application) -> Policy {
+    let limit = |rate: Option<PacketRate>| rate.map_or(fair::UNLIMITED, |rate| sketch::per_window(rate.per_second()));
+    let limits = Limits { per_source: limit(app.rates.per_source), total: limit(app.rates.total) };
+    let bit = |on: bool, bit: u32| if on && app.protocol.transport == Transport::Udp { bit } else { 0 };
+    let reflection = bit(app.udp_filters.reflection, udp_filters::REFLECTION);
+    Policy { limits, udp_filters: reflection | bit(app.udp_filters.signatures, udp_filters::SIGNATURES) }
 }
 
 /// The image of `desired`; objects that `have` knows keep their numbers.
@@ -70,7 +93,11 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
     let mut image = MapImage::default();
     closed_pools(desired, &mut image.steer);
     for app in &desired.applications {
-        let value = SteerValue { app: number(&apps, app.id.bytes()), zone: zone_number(app.zone)?, flags: flags(app) };
+        let flags = flags(app, desired.edge.udp_fragments);
+        let value = SteerValue { app: number(&apps, app.id.bytes()), zone: zone_number(app.zone)?, flags };
+        if value.flags & steer_flags::POLICY != 0 {
+            image.policies.insert(value.app, policy(app));
+        }
         image.steer.extend(steer_prefixes(app).map(|prefix| (prefix, value)));
     }
     let mut v4 = BTreeMap::new();
@@ -128,7 +155,7 @@ fn names(numbers: &BTreeMap<[u8; 16], u32>) -> Names {
 
 /// Every pool prefix as one entry per transport, for the ports that no application takes.
 fn closed_pools(desired: &DesiredState, steer: &mut BTreeMap<Prefix<SteerKey>, SteerValue>) {
-    let flags = match desired.edge.closed_ports {
+    let closed = match desired.edge.closed_ports {
         ClosedPorts::Drop => steer_flags::CLOSED_DROP,
         ClosedPorts::Reset => steer_flags::CLOSED_RESET,
     };
@@ -137,6 +164,7 @@ fn closed_pools(desired: &DesiredState, steer: &mut BTreeMap<Prefix<SteerKey>, S
         for transport in [Transport::Tcp, Transport::Udp] {
             let bits = steer::PROTOCOL_BITS + family_bits + u32::from(pool.prefix_len());
             let key = steer::key(transport.number(), octets(pool.network()), [0; 2]);
+            let flags = closed | no_fragments(transport, desired.edge.udp_fragments);
             steer.insert(Prefix { bits, key }, SteerValue { app: 0, zone: 0, flags });
         }
     }

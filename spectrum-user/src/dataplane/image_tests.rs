@@ -1,5 +1,7 @@
 use super::*;
-use crate::model::{AppId, Connectivity, Edge, EdgeIps, RuleId, SpliceMode, SynCookies, Target, Timeouts, Zone};
+use crate::model::{
+    AppId, Connectivity, Edge, EdgeIps, Rates, RuleId, SpliceMode, SynCookies, Target, Timeouts, UdpFilters, Zone,
+};
 
 fn zone(name: &str) -> Zone {
     Zone { id: ZoneId::derive(&[name]), name: name.to_owned() }
@@ -18,6 +20,8 @@ fn app(protocol: &str, address: &str) -> Application {
         timeouts: Timeouts::default(),
         splice: SpliceMode::Auto,
         syn_cookies: SynCookies::Auto,
+        rates: Rates::default(),
+        udp_filters: UdpFilters::default(),
     }
 }
 
@@ -36,7 +40,7 @@ fn rule(mode: RuleMode, prefix: &str, scope: Scope) -> AccessRule {
 
 fn desired(applications: Vec<Application>, rules: Vec<AccessRule>) -> DesiredState {
     DesiredState {
-        edge: Edge { pools: vec!["198.51.100.0/24".parse().unwrap()], closed_ports: ClosedPorts::Drop },
+        edge: Edge { pools: vec!["198.51.100.0/24".parse().unwrap()], ..Edge::default() },
         zones: vec![zone("example.com")],
         applications,
         rules,
@@ -51,7 +55,7 @@ fn of(desired: &DesiredState) -> MapImage {
 fn a_pool_is_one_closed_entry_per_transport() {
     let image = of(&desired(vec![], vec![]));
     assert_eq!(image.steer.len(), 2);
-    assert!(image.steer.values().all(|value| value.flags == steer_flags::CLOSED_DROP));
+    assert!(image.steer.values().all(|value| value.flags & steer_flags::CLOSED == steer_flags::CLOSED_DROP));
     assert!(image.steer.keys().all(|prefix| prefix.bits == 32 + 96 + 24));
 }
 
@@ -116,4 +120,43 @@ fn an_application_of_an_unknown_zone_is_refused() {
     let mut state = desired(vec![app("tcp/1", "198.51.100.1")], vec![]);
     state.zones.clear();
     assert!(matches!(image(&state, &MapImage::default()), Err(ImageError::UnknownZone(_))));
+}
+
+#[test]
+fn an_application_with_a_rate_has_a_policy_and_a_bit_that_says_so() {
+    let rate = |per_second| PacketRate::new(per_second);
+    let mut limited = app("tcp/443", "198.51.100.1");
+    limited.rates = Rates { per_source: rate(10), total: rate(1000) };
+    let image = of(&desired(vec![app("tcp/80", "198.51.100.1"), limited.clone()], vec![]));
+    let flagged: Vec<_> = image.steer.values().filter(|value| value.flags & steer_flags::POLICY != 0).collect();
+    let [value] = flagged[..] else { panic!("one port: {flagged:?}") };
+    assert_eq!(image.policies.keys().collect::<Vec<_>>(), [&value.app]);
+    assert_eq!(image.policies[&value.app].limits, Limits { per_source: 10, total: 1073 }, "for a window");
+
+    limited.rates.total = None;
+    let image = of(&desired(vec![limited], vec![]));
+    assert_eq!(image.policies[&0].limits.total, fair::UNLIMITED);
+}
+
+#[test]
+fn an_application_over_udp_takes_neither_answers_nor_fragments_unless_it_says_so() {
+    let over_udp = |filters, udp_fragments| {
+        let mut desired = desired(vec![app("udp/53", "198.51.100.1"), app("tcp/53", "198.51.100.1")], vec![]);
+        for app in &mut desired.applications {
+            app.udp_filters = filters;
+        }
+        desired.edge.udp_fragments = udp_fragments;
+        let image = of(&desired);
+        let protocol = |number| {
+            let mut flags = image.steer.iter().filter(|(prefix, _)| prefix.key.protocol == number);
+            flags.all(|(_, value)| value.flags & steer_flags::NO_FRAGMENTS != 0)
+        };
+        let filters: Vec<_> = image.policies.values().map(|policy| policy.udp_filters).collect();
+        (filters, protocol(17), protocol(6))
+    };
+    let both = UdpFilters { reflection: true, signatures: true };
+    let none = UdpFilters { reflection: false, signatures: false };
+    assert_eq!(over_udp(both, UdpFragments::Drop), (vec![3], true, false));
+    assert_eq!(over_udp(UdpFilters { reflection: false, ..both }, UdpFragments::Pass), (vec![2], false, false));
+    assert_eq!(over_udp(none, UdpFragments::Drop), (vec![], true, false));
 }

@@ -1,5 +1,7 @@
 //! From the object to verified programs and their maps.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use aya::{
     Ebpf, EbpfLoader,
     programs::{SkLookup, Xdp},
@@ -48,12 +50,15 @@ pub struct Loaded {
 impl Loaded {
     pub fn load(options: Options<'_>) -> Result<Self, LoadError> {
         let explain = u8::from(options.explain);
+        // Keyed by the system's randomness (`RandomState`), so nobody outside can tell which sources share a cell.
+        let seed = RandomState::new().hash_one(names::SEED);
         let mut loader = EbpfLoader::new();
         loader.override_global(names::EXPLAIN, &explain, true).override_global(
             names::LOG_LEVEL,
             &options.log_level,
             true,
         );
+        loader.override_global(names::SEED, &seed, true);
         if let Some(pins) = options.pins {
             for name in options.only.unwrap_or(&names::MAPS) {
                 loader.map_pin_path(name, pins.map(name));

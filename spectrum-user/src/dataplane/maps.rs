@@ -5,9 +5,11 @@ use aya::{
     maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::LpmTrie},
 };
 use spectrum_common::{
-    layout::{Count, Meta, ObjectId, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
+    fair::Share,
+    layout::{Count, Meta, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
     limits, names,
     reason::SLOTS,
+    sketch::{self, Cell},
 };
 
 use super::pins::Pins;
@@ -20,6 +22,7 @@ pub struct ConfigMaps {
     pub(super) apps: Array<MapData, ObjectId>,
     pub(super) rules: Array<MapData, ObjectId>,
     pub(super) zones: Array<MapData, ObjectId>,
+    pub(super) policies: Array<MapData, Policy>,
     pub(super) app_counters: PerCpuArray<MapData, Count>,
     pub(super) meta: Array<MapData, Meta>,
     pub(super) listeners: SockMap<MapData>,
@@ -79,6 +82,7 @@ impl ConfigMaps {
             apps: source.open(names::APPS)?,
             rules: source.open(names::RULES)?,
             zones: source.open(names::ZONES)?,
+            policies: source.open(names::POLICIES)?,
             app_counters: source.open(names::APP_COUNTERS)?,
             meta: source.open(names::META)?,
             listeners: source.open(names::LISTENERS)?,
@@ -111,7 +115,7 @@ pub struct Expected {
 }
 
 /// What a pinned map must look like before it is used.
-pub const EXPECTED: [Expected; 11] = [
+pub const EXPECTED: [Expected; 14] = [
     lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
     lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
     lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
@@ -121,6 +125,9 @@ pub const EXPECTED: [Expected; 11] = [
     array::<Count>(names::COUNTERS, SLOTS as usize),
     array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS as usize),
     array::<u64>(names::REQUESTS, limits::APPLICATIONS),
+    array::<Policy>(names::POLICIES, limits::APPLICATIONS),
+    array::<Share>(names::SHARES, limits::APPLICATIONS),
+    array::<Cell>(names::SKETCH, sketch::ROWS * sketch::WIDTH),
     array::<u32>(names::MODE, 1),
     array::<Meta>(names::META, 1),
 ];

@@ -30,6 +30,7 @@ impl ConfigMaps {
             apps: naming(&self.apps)?,
             rules: naming(&self.rules)?,
             zones: naming(&self.zones)?,
+            policies: numbered(&self.policies)?,
         })
     }
 
@@ -88,13 +89,19 @@ fn trie<K: aya::Pod + bytemuck::Pod + Ord, V: aya::Pod + bytemuck::Pod>(
     Ok(entries)
 }
 
-/// The numbers in use. Arrays have no holes: a free number is all zero.
 fn naming(array: &Array<MapData, ObjectId>) -> Result<Names, MapError> {
-    let mut names = Names::new();
-    batch::each(array.map(), size_of::<u32>(), |number, id| {
-        if id != ObjectId::default() {
-            names.insert(bytemuck::pod_read_unaligned(number), id);
+    numbered(array)
+}
+
+/// The numbers in use. Arrays have no holes: a free number is all zero.
+fn numbered<V: aya::Pod + bytemuck::Pod + Default + PartialEq>(
+    array: &Array<MapData, V>,
+) -> Result<BTreeMap<u32, V>, MapError> {
+    let mut used = BTreeMap::new();
+    batch::each(array.map(), size_of::<u32>(), |number, value| {
+        if value != V::default() {
+            used.insert(bytemuck::pod_read_unaligned(number), value);
         }
     })?;
-    Ok(names)
+    Ok(used)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{AppId, DirectOrigin, EdgeIps, Protocol, ZoneId};
+use super::{AppId, DirectOrigin, EdgeIps, PacketRate, Protocol, ZoneId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
@@ -21,6 +21,9 @@ pub struct Application {
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
     pub syn_cookies: SynCookies,
+    pub rates: Rates,
+    /// Of no meaning over TCP.
+    pub udp_filters: UdpFilters,
 }
 
 /// How long the proxy waits for a peer.
@@ -60,4 +63,28 @@ pub enum SynCookies {
     Always,
     /// The kernel sees every SYN.
     Never,
+}
+
+/// Datagrams that are dropped because no client sends such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpFilters {
+    /// From ports that reflectors answer from.
+    pub reflection: bool,
+    /// Answers, by their first bytes.
+    pub signatures: bool,
+}
+
+impl Default for UdpFilters {
+    fn default() -> Self {
+        Self { reflection: true, signatures: true }
+    }
+}
+
+/// How much may be asked of an application: requests for connections, or datagrams. None: as much as comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// By one IPv4 address, or one IPv6 /64.
+    pub per_source: Option<PacketRate>,
+    /// By all together, in equal shares where it is not enough for all.
+    pub total: Option<PacketRate>,
 }

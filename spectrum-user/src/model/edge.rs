@@ -10,6 +10,7 @@ pub struct Edge {
     /// Prefixes dedicated to the edge: made local by the program, and nothing else may answer there.
     pub pools: Vec<IpNet>,
     pub closed_ports: ClosedPorts,
+    pub udp_fragments: UdpFragments,
 }
 
 impl Edge {
@@ -27,6 +28,16 @@ pub enum ClosedPorts {
     Drop,
     /// The kernel answers with a reset.
     Reset,
+}
+
+/// What happens to fragments of datagrams for applications and pools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UdpFragments {
+    /// XDP drops them.
+    #[default]
+    Drop,
+    /// The kernel puts them together.
+    Pass,
 }
 
 /// The addresses an application asks for.

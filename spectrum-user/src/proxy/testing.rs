@@ -1,6 +1,6 @@
 //! What tests of several modules need: a configured application on loopback.
 
-use crate::model::{AppId, Application, EdgeIps, SpliceMode, SynCookies, Timeouts, ZoneId};
+use crate::model::{AppId, Application, EdgeIps, Rates, SpliceMode, SynCookies, Timeouts, UdpFilters, ZoneId};
 
 /// `tcp/first-last` of 127.0.0.1 to the same ports of 192.0.2.1.
 pub(crate) fn application(first: u16, last: u16) -> Application {
@@ -17,5 +17,7 @@ pub(crate) fn application(first: u16, last: u16) -> Application {
         timeouts: Timeouts::default(),
         splice: SpliceMode::Auto,
         syn_cookies: SynCookies::Auto,
+        rates: Rates::default(),
+        udp_filters: UdpFilters::default(),
     }
 }

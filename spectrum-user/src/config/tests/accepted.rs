@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::model::{
-    AppId, ClosedPorts, Connectivity, EdgeIps, EventSink, Instance, Listen, RuleMode, Scope, SpliceMode, XdpMode,
-    ZoneId,
+    AppId, ClosedPorts, Connectivity, EdgeIps, EventSink, Instance, Listen, RuleMode, Scope, SpliceMode, UdpFragments,
+    XdpMode, ZoneId,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/spectrum.example.toml");
@@ -38,6 +38,9 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(node.api, [Listen::Unix(PathBuf::from("/run/spectrum/default.sock"))]);
     assert_eq!((node.metrics, &node.events), (None, &None));
     assert_eq!((config.edge.pools.len(), config.edge.closed_ports), (0, ClosedPorts::Drop));
+    assert_eq!(config.edge.udp_fragments, UdpFragments::Drop);
+    let passing = good(&format!("{NODE}udp_fragments = \"pass\"\n"));
+    assert_eq!(passing.edge.udp_fragments, UdpFragments::Pass);
     assert_eq!(config.zones.len(), 1);
     assert_eq!(config.zones[0].name, "default");
 }
@@ -68,6 +71,8 @@ extensions.splice = "copy"
 extensions.balance = "round_robin"
 extensions.syn_cookies = "auto"
 extensions.connect_timeout = "500ms"
+extensions.rate_per_source = "20/s"
+extensions.rate = "20/s"
 "#
     ));
     let application = &config.applications[0];
@@ -75,6 +80,8 @@ extensions.connect_timeout = "500ms"
     assert_eq!(application.hostname, "ssh.example.com");
     assert_eq!(application.protocol.as_str(), "ssh", "echoed as sent");
     assert_eq!(application.edge_ips, EdgeIps::Dynamic(Connectivity::All));
+    assert_eq!(application.rates.per_source, application.rates.total);
+    assert_eq!(application.rates.total.map(|rate| rate.per_second()), Some(20));
     assert_eq!((application.splice, application.timeouts.connect), (SpliceMode::Copy, Duration::from_millis(500)));
 }
 

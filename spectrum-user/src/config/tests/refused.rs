@@ -81,11 +81,11 @@ fn node() {
         ],
     );
     refuses(
-        &format!("{NODE}drain = ▶\"30\"\n▶existing_connections = \"keep\"\nudp_fragments = ▶\"pass\"\n▶xdpmode = 1"),
+        &format!("{NODE}drain = ▶\"30\"\n▶existing_connections = \"keep\"\nudp_fragments = ▶\"keep\"\n▶xdpmode = 1"),
         &[
             (0, "`30` is not a duration", "write a number and its unit: \"500ms\", \"5s\", \"2m\""),
             (0, "`existing_connections` is not built yet", "remove it"),
-            (0, "udp_fragments = \"pass\" is not built yet", "fragments of UDP come with UDP applications"),
+            (0, "`keep` is not a value of `udp_fragments`", "write one of `drop`, `pass`"),
             (0, "unknown key `xdpmode` in [node]", "did you mean `xdp_mode`?"),
         ],
     );
@@ -313,6 +313,29 @@ fn every_extension_of_later() {
         ("udp_proxy_header = ▶\"every\"", "udp_proxy_header = \"every\" is not built yet", "remove it"),
         ("connect_timeout = ▶\"0s\"", "`0s` is out of range", "write more than zero, and no more than \"10m\""),
         ("idle_timeout = ▶\"8d\"", "`8d` is out of range", "write more than zero, and no more than \"7days\""),
+        (
+            "rate = ▶\"50\"",
+            "`50` is no rate: a rate is a whole number of packets in a second, and its unit",
+            "write \"50/s\"",
+        ),
+        (
+            "rate = ▶\"6k/m\"",
+            "`6k/m` is no rate: a rate is a whole number of packets in a second, and its unit",
+            "write \"100/s\"",
+        ),
+        (
+            "rate_per_source = ▶\"0/s\"",
+            "`0/s` is no rate: a rate is from 1/s to 1000000000/s",
+            "write one in this range, or remove the key: then nothing is refused",
+        ),
+        (
+            "rate = \"50/s\"\nrate_per_source = ▶\"51/s\"",
+            "one source may have 51/s, and all together only 50/s",
+            "write \"50/s\" or less, or a higher `rate`; without the key one source may have it all",
+        ),
+        ("udp_reflection = ▶\"drop\"", "`udp_reflection` is for applications over UDP", "remove it"),
+        ("udp_signatures = ▶\"pass\"", "`udp_signatures` is for applications over UDP", "remove it"),
+        ("udp_signatures = ▶\"on\"", "`on` is not a value of `udp_signatures`", "write one of `drop`, `pass`"),
         ("▶idle_timout = \"1s\"", "unknown key `idle_timout` in extensions", "did you mean `idle_timeout`?"),
     ] {
         refuses(&format!("{NODE}{}[applications.extensions]\n{line}\n", app(&[])), &[(0, message, help)]);
