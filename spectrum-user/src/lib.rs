@@ -10,6 +10,7 @@ pub mod dataplane;
 pub mod listen;
 pub mod model;
 pub mod proxy;
+pub mod rules;
 pub mod shield;
 pub mod state;
 pub mod telemetry;

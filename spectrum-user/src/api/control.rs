@@ -5,33 +5,85 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use futures_util::stream::unfold;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    daemon::{DaemonStatus, RuleStatus, Stream, View, Wanted},
+    daemon::{DaemonStatus, Refusal, RuleAnswer, RuleCall, RuleRequest, Stream, View, Wanted},
     model::RuleId,
 };
 
-pub fn router(view: &Arc<View>) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/rules/{id}", get(rule))
-        .route("/events", get(events))
-        .with_state(view.clone())
+/// Whom rules are asked of: the daemon's own loop, one after the other.
+type Callers = mpsc::Sender<RuleCall>;
+
+/// A rule with long notes is less.
+const LARGEST: usize = 1 << 20;
+
+pub fn router(view: &Arc<View>, callers: &Callers) -> Router {
+    let rules = Router::new()
+        .route("/rules", get(list).post(create))
+        .route("/rules/{id}", get(one).patch(update).delete(delete))
+        .layer(DefaultBodyLimit::max(LARGEST))
+        .with_state(callers.clone());
+    Router::new().route("/status", get(status)).route("/events", get(events)).with_state(view.clone()).merge(rules)
 }
 
 async fn status(State(view): State<Arc<View>>) -> Json<DaemonStatus> {
     Json(view.status())
 }
 
-async fn rule(State(view): State<Arc<View>>, Path(id): Path<String>) -> Result<Json<RuleStatus>, StatusCode> {
-    let id: RuleId = id.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
-    view.rule(id).map(Json).ok_or(StatusCode::NOT_FOUND)
+/// Which rules: those that name this.
+#[derive(Deserialize)]
+struct Meant {
+    value: Option<String>,
+}
+
+async fn list(State(callers): State<Callers>, Query(meant): Query<Meant>) -> Response {
+    call(&callers, RuleRequest::List(meant.value)).await
+}
+
+async fn create(State(callers): State<Callers>, Json(body): Json<Value>) -> Response {
+    call(&callers, RuleRequest::Create(body)).await
+}
+
+async fn one(State(callers): State<Callers>, Path(id): Path<String>) -> Response {
+    about(&callers, &id, RuleRequest::Get).await
+}
+
+async fn update(State(callers): State<Callers>, Path(id): Path<String>, Json(body): Json<Value>) -> Response {
+    about(&callers, &id, |id| RuleRequest::Update(id, body)).await
+}
+
+async fn delete(State(callers): State<Callers>, Path(id): Path<String>) -> Response {
+    about(&callers, &id, RuleRequest::Delete).await
+}
+
+async fn about(callers: &Callers, id: &str, request: impl FnOnce(RuleId) -> RuleRequest) -> Response {
+    match id.parse() {
+        Ok(id) => call(callers, request(id)).await,
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn call(callers: &Callers, request: RuleRequest) -> Response {
+    let (answer, answered) = oneshot::channel::<Result<RuleAnswer, Refusal>>();
+    let sent = callers.send(RuleCall { request, answer }).await;
+    match (sent, answered.await) {
+        (Ok(()), Ok(Ok(answer))) => Json(answer).into_response(),
+        (Ok(()), Ok(Err(refusal))) => {
+            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, Json(refusal)).into_response()
+        }
+        // It drains: nothing changes any more.
+        _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 /// Lines of JSON from now on, until the reader has enough or the daemon ends.

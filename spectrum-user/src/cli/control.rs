@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
 };
@@ -22,36 +22,74 @@ const LARGEST: usize = 64 << 20;
 
 /// Asks the daemon of an instance. None: no daemon listens, or it has no such object.
 pub(super) async fn get<T: DeserializeOwned>(instance: &Instance, path: &str) -> anyhow::Result<Option<T>> {
+    let Some((status, body)) = ask(instance, Method::GET, path, None).await? else { return Ok(None) };
+    match status {
+        StatusCode::OK => Ok(Some(serde_json::from_slice(&body)?)),
+        StatusCode::NOT_FOUND => Ok(None),
+        status => anyhow::bail!("the daemon answers {status}"),
+    }
+}
+
+/// Asks the daemon to do something. None: no daemon listens. Err in it: it refused, and says why.
+pub(super) async fn send<T: DeserializeOwned, E: DeserializeOwned>(
+    instance: &Instance,
+    method: Method,
+    path: &str,
+    body: Option<&serde_json::Value>,
+) -> anyhow::Result<Option<Result<T, E>>> {
+    let body = body.map(serde_json::to_vec).transpose()?;
+    let Some((status, body)) = ask(instance, method, path, body).await? else { return Ok(None) };
+    if status.is_success() {
+        return Ok(Some(Ok(serde_json::from_slice(&body)?)));
+    }
+    match serde_json::from_slice(&body) {
+        Ok(refusal) => Ok(Some(Err(refusal))),
+        Err(_) => anyhow::bail!("the daemon answers {status}: {}", String::from_utf8_lossy(&body).trim()),
+    }
+}
+
+/// None: nobody listens there, whatever the reason.
+async fn ask(
+    instance: &Instance,
+    method: Method,
+    path: &str,
+    body: Option<Vec<u8>>,
+) -> anyhow::Result<Option<(StatusCode, Bytes)>> {
     let Some(socket) = control_socket(instance) else { return Ok(None) };
-    // Whatever the reason, nobody answers there.
     let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
-    timeout(PATIENCE, ask(stream, path))
+    let answer = timeout(PATIENCE, exchange(stream, method, path, body))
         .await
         .with_context(|| format!("the daemon behind {} does not answer", socket.display()))?
-        .with_context(|| format!("ask the daemon behind {}", socket.display()))
+        .with_context(|| format!("ask the daemon behind {}", socket.display()))?;
+    Ok(Some(answer))
 }
 
-async fn ask<T: DeserializeOwned>(stream: UnixStream, path: &str) -> anyhow::Result<Option<T>> {
-    let (response, _connection) = request(stream, path).await?;
-    let found = match response.status() {
-        StatusCode::OK => {
-            let body =
-                Limited::new(response.into_body(), LARGEST).collect().await.map_err(anyhow::Error::from_boxed)?;
-            Some(serde_json::from_slice(&body.to_bytes())?)
-        }
-        StatusCode::NOT_FOUND => None,
-        status => anyhow::bail!("it answers {status}"),
-    };
-    Ok(found)
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Option<Vec<u8>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (response, _connection) = request(stream, method, path, body).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(anyhow::Error::from_boxed)?;
+    Ok((status, body.to_bytes()))
 }
 
-async fn request(stream: UnixStream, path: &str) -> anyhow::Result<(Response<Incoming>, Connection)> {
+async fn request(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Option<Vec<u8>>,
+) -> anyhow::Result<(Response<Incoming>, Connection)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = Connection(tokio::spawn(async move {
         // How it ended shows in the answer.
         let _ = connection.await;
     }));
-    let request = Request::get(path).header("host", "spectrum").body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(path).header("host", "spectrum");
+    let request = request.header("content-type", "application/json");
+    let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
     Ok((sender.send_request(request).await?, connection))
 }
 
@@ -78,7 +116,7 @@ const LONGEST_LINE: usize = 1 << 20;
 pub(super) async fn lines(instance: &Instance, path: &str) -> anyhow::Result<Option<Lines>> {
     let Some(socket) = control_socket(instance) else { return Ok(None) };
     let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
-    let answer = timeout(PATIENCE, request(stream, path))
+    let answer = timeout(PATIENCE, request(stream, Method::GET, path, None))
         .await
         .with_context(|| format!("the daemon behind {} does not answer", socket.display()))?;
     // A daemon that is about to end takes no more questions.

@@ -8,8 +8,10 @@ mod doctor;
 mod events;
 mod instance;
 mod load;
+mod operator;
 mod output;
 mod quickstart;
+mod rule;
 mod run;
 mod status;
 mod unload;
@@ -63,6 +65,13 @@ enum Command {
     Why(Why),
     /// What happens to connections and sampled packets, as it happens.
     Events(events::Events),
+    /// Access rules while the daemon runs: in force at once, and kept over restarts.
+    Rule {
+        #[command(subcommand)]
+        verb: rule::Verb,
+        #[command(flatten)]
+        instance: InstanceName,
+    },
     /// What works here, what is degraded, and what to do about it.
     Doctor,
     /// A working example on this machine's loopback, until Ctrl-C.
@@ -115,6 +124,7 @@ pub fn main() -> ExitCode {
             Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,
             Command::Why(why) => why::why(&why, output).await,
             Command::Events(asked) => events::events(asked, output).await,
+            Command::Rule { verb, instance } => rule::rule(verb, instance.instance, output).await,
             Command::Doctor => doctor::doctor(output).await,
             Command::Quickstart => Box::pin(quickstart::quickstart()).await,
         }

@@ -15,7 +15,7 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    daemon::{AppStatus, DaemonStatus, RuleStatus, require},
+    daemon::{AppStatus, DaemonStatus, RuleAnswer, RuleStatus, require},
     dataplane::{
         events::Sample,
         explain::Explainer,
@@ -104,7 +104,8 @@ async fn answer(
     let rule = match sample.rule.and_then(|number| image.rules.get(&number)) {
         Some(name) => {
             let id = RuleId::from_bytes(name.id).to_string();
-            let details = control::get(instance, &format!("/rules/{id}")).await?;
+            let answer: Option<RuleAnswer> = control::get(instance, &format!("/rules/{id}")).await?;
+            let details = answer.and_then(|answer| answer.rules.into_iter().next()).map(RuleStatus::from);
             Some(Object { id, details })
         }
         None => None,
@@ -151,7 +152,9 @@ fn stages(answer: &Answer) -> Vec<(&'static str, String)> {
         Some(Object { id, details: Some(rule) }) => {
             let notes = if rule.notes.is_empty() { String::new() } else { format!(" \"{}\"", rule.notes) };
             let tried = if rule.simulate { ", only tried" } else { "" };
-            ("access", format!("{} {} of scope {}{notes}{tried} (rule {id})", rule.mode, rule.target, rule.scope))
+            let source = rule.source.as_ref().map(|source| format!("{source} ")).unwrap_or_default();
+            let (mode, target, scope) = (&rule.mode, &rule.target, &rule.scope);
+            ("access", format!("{mode} {target} of scope {scope}{notes}{tried} ({source}rule {id})"))
         }
         Some(Object { id, details: None }) => ("access", format!("{explanation}: rule {id}")),
         None if details.is_some_and(|app| !app.ip_firewall) => {

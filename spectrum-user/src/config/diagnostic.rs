@@ -60,6 +60,11 @@ pub(crate) struct Place {
 }
 
 impl ConfigErrors {
+    /// The first of them in one line.
+    pub fn brief(&self) -> String {
+        self.found.first().map(|found| line(&found.message)).unwrap_or_default()
+    }
+
     /// None where there is nothing to report.
     pub(crate) fn new(mut found: Vec<Diagnostic>, more: usize) -> Option<Self> {
         found.sort_by_key(|found| (found.line, found.column));

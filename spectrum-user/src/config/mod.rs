@@ -29,6 +29,7 @@ use toml::de::DeTable;
 pub use self::{
     application::Declared,
     diagnostic::{ConfigErrors, Diagnostic, Severity},
+    rule::alone as rule,
 };
 pub(crate) use self::{
     check::host as check_host,

@@ -87,7 +87,12 @@ impl<'s> Report<'s> {
 
 impl<'t> Table<'t> {
     pub(super) fn root(entries: &'t DeTable<'t>, report: &'t Report<'t>) -> Self {
-        Self { entries, place: Place::default(), name: "the file", report, asked: Vec::new() }
+        Self::named(entries, "the file", report)
+    }
+
+    /// A whole text that is one table.
+    pub(super) fn named(entries: &'t DeTable<'t>, name: &'static str, report: &'t Report<'t>) -> Self {
+        Self { entries, place: Place::default(), name, report, asked: Vec::new() }
     }
 
     pub(super) fn place(&self) -> &Place {

@@ -8,15 +8,17 @@ use std::{
 
 use ipnet::IpNet;
 use spectrum_common::limits;
+use toml::de::DeTable;
 
 use super::{
-    diagnostic::{Fault, Place},
+    diagnostic::{ConfigErrors, Diagnostic, Fault, Place, Severity},
     edge,
-    reader::{Found, Table},
+    reader::{Found, Report, Table},
+    source::Source,
     text,
     zone::{self, Zones},
 };
-use crate::model::{self, AccessRule, RuleId, RuleMode, Scope};
+use crate::model::{self, AccessRule, RuleId, RuleMode, Scope, Zone};
 
 /// Those targets of the product that are prefixes of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,25 @@ pub(super) fn read(root: &mut Table<'_>, zones: &Zones) -> Vec<AccessRule> {
         rules.push(rule);
     }
     rules
+}
+
+/// One rule by itself, as it is written outside of the file: `text` is TOML, with the keys that it has in the file.
+pub fn alone(text: &str, name: &str, zones: &[Zone]) -> Result<(AccessRule, Vec<Diagnostic>), ConfigErrors> {
+    let source = Source::new(name, text);
+    let tree = DeTable::parse(text).map_err(|error| {
+        let place = Place { span: error.span().unwrap_or_default(), key: String::new() };
+        let fault = Fault::new(format!("not TOML: {}", error.message()));
+        ConfigErrors::of(Diagnostic::new(&source, &place, Severity::Error, fault))
+    })?;
+    let report = Report::new(&source);
+    let table = Table::named(tree.get_ref(), "an access rule", &report);
+    let read = read_one(table, &Zones::from(zones));
+    let notes = report.finish()?;
+    match read {
+        Some((rule, ..)) => Ok((rule, notes)),
+        // What could not be read was reported.
+        None => Err(ConfigErrors::of(Diagnostic::of_file(name, Fault::new("this is no access rule")))),
+    }
 }
 
 fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<(AccessRule, RuleId, Place)> {

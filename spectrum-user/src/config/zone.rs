@@ -51,6 +51,14 @@ pub(super) fn read(root: &mut Table<'_>) -> Zones {
     Zones { list, implicit, incomplete: root.report().count() > before }
 }
 
+impl From<&[Zone]> for Zones {
+    /// Zones of a file that was read before.
+    fn from(zones: &[Zone]) -> Self {
+        let implicit = zones.iter().all(|zone| zone.name == IMPLICIT);
+        Self { list: zones.to_vec(), implicit, incomplete: false }
+    }
+}
+
 impl Zones {
     /// The zone that a `zone = "…"` names. Err(None): nothing to be said, zones themselves are wrong.
     pub(super) fn named(&self, name: &str) -> Result<&Zone, Option<Fault>> {

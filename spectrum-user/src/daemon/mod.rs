@@ -6,6 +6,7 @@ mod objects;
 mod protection;
 mod quickstart;
 mod reload;
+mod rules;
 pub mod sample_event;
 mod samples;
 mod servers;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 pub use self::{
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
+    rules::{Refusal, RuleAnswer, RuleCall, RuleRequest, Wishes},
     samples::SampleReader,
     start::Running,
     stream::{Stream, Wanted},
@@ -83,6 +85,10 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
             () = running.diagnostics.pass_on() => {}
             () = running.interfaces.changed() => running.follow().await,
             () = running.protection.due() => running.protect(),
+            call = rules::due(&running.book, &mut running.calls) => match call {
+                Some(call) => running.answer(call).await,
+                None => running.end_rules().await,
+            },
             () = running.workers.failed() => {
                 log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
                 running.failed = true;
@@ -96,6 +102,9 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
 /// Drains, then takes away what `run` brought.
 async fn stop(mut running: Running, mut signals: Signals) -> anyhow::Result<()> {
     running.view.set_ready(false);
+    // Who asks for a change of rules now is told that it is too late.
+    running.calls.close();
+    while running.calls.try_recv().is_ok() {}
     let deadline = running.drain;
     notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     log::info!(

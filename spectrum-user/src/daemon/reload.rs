@@ -12,6 +12,7 @@ use crate::{
     dataplane::instance::{InstanceError, Report},
     model::{DesiredState, Node},
     proxy::AppTable,
+    rules::Now,
 };
 
 impl Running {
@@ -54,7 +55,10 @@ impl Running {
     async fn try_reload(&mut self) -> anyhow::Result<String> {
         let config = self.source.read()?;
         fixed(&self.node, &config.node)?;
-        let desired = desired(&config)?;
+        let mut desired = desired(&config)?;
+        let before = self.view.desired();
+        let made = before.rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
+        let (book, gone) = self.book.join(&mut desired, made, Now::read());
         let previous = self.table.borrow().clone();
         let table = AppTable::new(&desired, Some(&previous), &self.telemetry.metrics);
         // The table first: what the kernel steers from now on must be known here.
@@ -64,13 +68,17 @@ impl Running {
             Ok(report) => report,
             Err(error) => {
                 self.table.send_replace(previous);
-                let (before, node) = (self.view.desired(), self.node.clone());
+                let node = self.node.clone();
                 if let Err(again) = self.bring_about(&before, &node, reattach).await {
                     log::error!("the state before could not be restored: {:#}", anyhow::Error::new(again));
                 }
                 return Err(error.into());
             }
         };
+        self.book = book;
+        for note in gone {
+            log::warn!("{note}");
+        }
         report_foreign(&report);
         if reattach {
             self.view.attached(self.kernel.attached());

@@ -10,11 +10,11 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 
-use super::View;
+use super::{RuleCall, View};
 use crate::{
     api,
     model::{Listen, Node},
@@ -28,13 +28,13 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) async fn start(node: &Node, view: &Arc<View>) -> anyhow::Result<Self> {
+    pub(super) async fn start(node: &Node, view: &Arc<View>, callers: &mpsc::Sender<RuleCall>) -> anyhow::Result<Self> {
         let (stop, _) = watch::channel(false);
         let mut servers = Self { stop, tasks: Vec::new(), sockets: Vec::new() };
         for listen in &node.api {
             // Over TCP it would need a token; the configuration refuses that until it is built.
             if let Listen::Unix(path) = listen {
-                servers.control(path, view).with_context(|| format!("listen on {}", path.display()))?;
+                servers.control(path, view, callers).with_context(|| format!("listen on {}", path.display()))?;
             }
         }
         if let Some(address) = node.metrics {
@@ -45,7 +45,7 @@ impl Servers {
         Ok(servers)
     }
 
-    fn control(&mut self, path: &PathBuf, view: &Arc<View>) -> io::Result<()> {
+    fn control(&mut self, path: &PathBuf, view: &Arc<View>, callers: &mpsc::Sender<RuleCall>) -> io::Result<()> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
@@ -57,7 +57,7 @@ impl Servers {
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
         self.sockets.push(path.clone());
-        self.serve(listener, api::control_router(view));
+        self.serve(listener, api::control_router(view, callers));
         Ok(())
     }
 

@@ -4,9 +4,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use spectrum_common::layout::Owner;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::{Source, View, protection::Watch, require, samples::Samples, servers::Servers};
+use super::{
+    Source, View,
+    protection::Watch,
+    require,
+    rules::{self, RuleCall},
+    samples::Samples,
+    servers::Servers,
+};
 use crate::{
     config::Config,
     dataplane::{
@@ -17,6 +24,7 @@ use crate::{
     listen::Listeners,
     model::{DesiredState, Node},
     proxy::{AppTable, Telemetry, Workers},
+    rules::Book,
     state,
     telemetry::{EventLog, Metrics},
 };
@@ -35,6 +43,8 @@ pub struct Running {
     pub(super) interfaces: InterfaceWatch,
     pub(super) servers: Servers,
     pub(super) protection: Watch,
+    pub(super) book: Book,
+    pub(super) calls: mpsc::Receiver<RuleCall>,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
     /// A worker has ended by a bug.
@@ -67,15 +77,16 @@ impl Running {
 pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Result<Running> {
     let config = source.read()?;
     require()?;
-    let desired = desired(&config)?;
+    let mut desired = desired(&config)?;
     let node = config.node.clone();
+    let book = rules::begin(&mut desired, &node.state_dir)?;
     let netlink = Netlink::open().context("open netlink")?;
     let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
     if kernel.adopted() {
         log::info!("took over the pins in {}", kernel.pins().directory().display());
     }
     let mut starting = Starting { kernel, netlink };
-    match starting.serve(source, node, desired).await {
+    match starting.serve(source, node, desired, book).await {
         Ok(parts) => Ok(parts.join(starting)),
         Err(error) => {
             starting.undo().await;
@@ -107,11 +118,13 @@ struct Parts {
     interfaces: InterfaceWatch,
     servers: Servers,
     protection: Watch,
+    book: Book,
+    calls: mpsc::Receiver<RuleCall>,
     view: Arc<View>,
 }
 
 impl Starting {
-    async fn serve(&mut self, source: Source, node: Node, desired: DesiredState) -> anyhow::Result<Parts> {
+    async fn serve(&mut self, source: Source, node: Node, desired: DesiredState, book: Book) -> anyhow::Result<Parts> {
         let workers = worker_count(&node);
         let listeners = Listeners::bind(workers)?;
         report_limits(&listeners, &desired);
@@ -139,6 +152,7 @@ impl Starting {
         let samples = Samples::open(self.kernel.pins())?;
         let diagnostics = self.kernel.diagnostics()?;
         let interfaces = InterfaceWatch::open().context("watch the network interfaces")?;
+        let (callers, calls) = rules::calls();
         let view = Arc::new(View::new(
             &node,
             self.kernel.pins(),
@@ -148,7 +162,7 @@ impl Starting {
             self.kernel.attached(),
         )?);
         view.applied(Arc::new(desired), report);
-        let servers = Servers::start(&node, &view).await?;
+        let servers = Servers::start(&node, &view, &callers).await?;
         if let Some(socket) = servers.socket() {
             self.kernel.announce(socket)?;
         }
@@ -164,6 +178,8 @@ impl Starting {
             interfaces,
             servers,
             protection,
+            book,
+            calls,
             view,
         })
     }
@@ -197,6 +213,8 @@ impl Parts {
             interfaces,
             servers,
             protection,
+            book,
+            calls,
             view,
         } = self;
         let Starting { kernel, netlink } = starting;
@@ -214,6 +232,8 @@ impl Parts {
             interfaces,
             servers,
             protection,
+            book,
+            calls,
             view,
             drain,
             failed: false,

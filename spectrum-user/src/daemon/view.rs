@@ -18,13 +18,15 @@ use crate::{
     dataplane::{
         attach::AttachedXdp,
         events::Sample,
-        instance::Report,
+        instance::{Report, RuleReport},
         maps::{CounterMaps, MapSource},
         numbers::Names,
         pins::Pins,
+        rules::RuleChange,
         status::{self, ReasonCount},
     },
-    model::{AccessRule, AppId, Application, DesiredState, Instance, Node, RuleId},
+    model::{AccessRule, AppId, Application, DesiredState, Instance, Node},
+    rules::{Configuration, RuleObject},
     shield,
     telemetry::{EventLog, Metrics},
 };
@@ -44,9 +46,7 @@ pub struct View {
 struct Progress {
     ready: bool,
     revision: u64,
-    desired: Arc<DesiredState>,
     apps: Names,
-    rules: Names,
     objects: Arc<Objects>,
     problem: Option<String>,
     degraded: Vec<String>,
@@ -99,7 +99,7 @@ pub struct AppStatus {
     pub packets: Vec<ReasonCount>,
 }
 
-/// `GET /rules/ID` of the control socket.
+/// An access rule in few words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleStatus {
     pub id: String,
@@ -111,6 +111,9 @@ pub struct RuleStatus {
     pub simulate: bool,
     /// RFC 3339.
     pub expires_on: Option<String>,
+    /// `file`, `operator` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<String>,
 }
 
 impl View {
@@ -141,13 +144,20 @@ impl View {
     }
 
     pub(super) fn applied(&self, desired: Arc<DesiredState>, report: Report) {
-        let objects = Arc::new(Objects::new(Arc::clone(&desired), &report.apps, &report.rules));
+        let objects = Arc::new(Objects::new(desired, &report.apps, &report.rules));
         self.change(|progress| {
             progress.objects = objects;
-            progress.desired = desired;
             progress.revision = report.revision;
             progress.apps = report.apps;
-            progress.rules = report.rules;
+        });
+    }
+
+    /// Rules went and others came.
+    pub(super) fn ruled(&self, change: RuleChange<'_>, report: &RuleReport) {
+        self.change(|progress| {
+            // Copied only while somebody is reading.
+            Arc::make_mut(&mut progress.objects).change(change, &report.renamed);
+            progress.revision = report.revision;
         });
     }
 
@@ -176,7 +186,7 @@ impl View {
     }
 
     pub(super) fn desired(&self) -> Arc<DesiredState> {
-        self.read(|progress| progress.desired.clone())
+        self.read(|progress| Arc::clone(progress.objects.desired()))
     }
 
     pub fn ready(&self) -> bool {
@@ -198,7 +208,7 @@ impl View {
 
     /// As [`Self::totals`], per application.
     pub fn app_totals(&self) -> Vec<(Application, Vec<ReasonCount>)> {
-        let (desired, apps) = self.read(|progress| (progress.desired.clone(), progress.apps.clone()));
+        let (desired, apps) = self.read(|progress| (Arc::clone(progress.objects.desired()), progress.apps.clone()));
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         desired
             .applications
@@ -254,12 +264,6 @@ impl View {
             listening: self.listening,
             applications,
         }
-    }
-
-    pub fn rule(&self, id: RuleId) -> Option<RuleStatus> {
-        let desired = self.read(|progress| progress.desired.clone());
-        let rule = desired.rules.iter().find(|rule| rule.id == id)?;
-        Some(RuleStatus::of(rule, &desired))
     }
 
     /// A sample in one line for people.
@@ -339,11 +343,27 @@ impl RuleStatus {
         Self {
             id: rule.id.to_string(),
             mode: rule.mode.as_str().to_owned(),
-            target: rule.target.to_string(),
-            simulate: rule.simulate,
-            expires_on: rule.expires_on.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+            target: Configuration::of(rule.target).value,
             scope,
             notes: rule.notes.clone(),
+            simulate: rule.simulate,
+            expires_on: rule.expires_on.map(|time| humantime::format_rfc3339(time).to_string()),
+            source: None,
+        }
+    }
+}
+
+impl From<RuleObject> for RuleStatus {
+    fn from(rule: RuleObject) -> Self {
+        Self {
+            id: rule.id,
+            mode: if rule.mode == "whitelist" { "allow".to_owned() } else { rule.mode },
+            target: rule.configuration.value,
+            scope: rule.scope.name.or(rule.scope.id).unwrap_or(rule.scope.kind),
+            notes: rule.notes,
+            simulate: rule.simulate,
+            expires_on: rule.expires_on,
+            source: Some(rule.extensions.source),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 
 /// A write that the kernel refused. What came before it is applied; the next reconcile goes on from there.
 #[derive(Debug, thiserror::Error)]
-#[error("{op}")]
+#[error("{op}{}", if is_full(source) { ": the map is full" } else { "" })]
 pub struct ApplyError {
     pub op: Box<Op>,
     #[source]
@@ -51,6 +51,20 @@ impl ConfigMaps {
             self.retry(*op).map_err(|source| ApplyError { op: Box::new(*op), source })?;
         }
         Ok(ops.len())
+    }
+
+    /// As [`Self::apply`], for writes that take others back, of which some were never executed: each is tried, and
+    /// what is not there need not be removed.
+    pub fn apply_all(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
+        let mut failed = None;
+        for op in ops {
+            match self.retry(*op) {
+                Err(MapError::KeyNotFound) | Ok(()) => {}
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(source) => failed = Some(ApplyError { op: Box::new(*op), source }),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     pub fn set_meta(&mut self, meta: Meta) -> Result<(), MapError> {
@@ -122,6 +136,11 @@ impl ConfigMaps {
 
 fn key<K: aya::Pod>(prefix: Prefix<K>) -> Key<K> {
     Key::new(prefix.bits, prefix.key)
+}
+
+/// A trie that is full says ENOSPC (`trie_update_elem`, `kernel/bpf/lpm_trie.c`).
+fn is_full(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOSPC))
 }
 
 fn is_enomem(error: &MapError) -> bool {

@@ -37,6 +37,42 @@ pub enum NameMap {
     Zones,
 }
 
+impl MapImage {
+    /// What a write does to the maps, done to their image.
+    pub fn write(&mut self, op: Op) {
+        match op {
+            Op::Name(map, number, id) => drop(self.names(map).insert(number, id)),
+            Op::Forget(map, number) => drop(self.names(map).remove(&number)),
+            Op::SetRuleV4(prefix, value) => drop(self.rules_v4.insert(prefix, value)),
+            Op::SetRuleV6(prefix, value) => drop(self.rules_v6.insert(prefix, value)),
+            Op::SetPolicy(app, policy) => drop(self.policies.insert(app, policy)),
+            Op::RemovePolicy(app) => drop(self.policies.remove(&app)),
+            Op::SetSteer(prefix, value) => drop(self.steer.insert(prefix, value)),
+            Op::RemoveSteer(prefix) => drop(self.steer.remove(&prefix)),
+            Op::RemoveRuleV4(prefix) => drop(self.rules_v4.remove(&prefix)),
+            Op::RemoveRuleV6(prefix) => drop(self.rules_v6.remove(&prefix)),
+        }
+    }
+
+    /// What a number means.
+    pub fn named(&self, map: NameMap, number: u32) -> Option<ObjectId> {
+        let names = match map {
+            NameMap::Apps => &self.apps,
+            NameMap::Rules => &self.rules,
+            NameMap::Zones => &self.zones,
+        };
+        names.get(&number).copied()
+    }
+
+    fn names(&mut self, map: NameMap) -> &mut Names {
+        match map {
+            NameMap::Apps => &mut self.apps,
+            NameMap::Rules => &mut self.rules,
+            NameMap::Zones => &mut self.zones,
+        }
+    }
+}
+
 /// The writes that turn `have` into `want`, in the order that is safe.
 pub fn diff(have: &MapImage, want: &MapImage) -> Vec<Op> {
     let mut ops = Vec::new();

@@ -3,30 +3,6 @@ use spectrum_common::{fair::Limits, steer};
 
 use super::*;
 
-/// Executes ops on a value, as `apply` does on the kernel's maps.
-fn apply(image: &mut MapImage, op: Op) {
-    match op {
-        Op::Name(map, number, id) => drop(names(image, map).insert(number, id)),
-        Op::Forget(map, number) => drop(names(image, map).remove(&number)),
-        Op::SetRuleV4(prefix, value) => drop(image.rules_v4.insert(prefix, value)),
-        Op::SetRuleV6(prefix, value) => drop(image.rules_v6.insert(prefix, value)),
-        Op::SetPolicy(app, policy) => drop(image.policies.insert(app, policy)),
-        Op::RemovePolicy(app) => drop(image.policies.remove(&app)),
-        Op::SetSteer(prefix, value) => drop(image.steer.insert(prefix, value)),
-        Op::RemoveSteer(prefix) => drop(image.steer.remove(&prefix)),
-        Op::RemoveRuleV4(prefix) => drop(image.rules_v4.remove(&prefix)),
-        Op::RemoveRuleV6(prefix) => drop(image.rules_v6.remove(&prefix)),
-    }
-}
-
-fn names(image: &mut MapImage, map: NameMap) -> &mut Names {
-    match map {
-        NameMap::Apps => &mut image.apps,
-        NameMap::Rules => &mut image.rules,
-        NameMap::Zones => &mut image.zones,
-    }
-}
-
 /// Longest match over ports of one address, as the kernel's trie answers.
 fn steered(image: &MapImage, port: u16) -> Option<SteerValue> {
     image
@@ -65,7 +41,7 @@ proptest! {
     fn applied_it_gives_what_is_wanted_and_a_second_time_changes_nothing(have in image_strategy(), want in image_strategy()) {
         let mut image = have.clone();
         for op in diff(&have, &want) {
-            apply(&mut image, op);
+            image.write(op);
         }
         prop_assert_eq!(&image, &want);
         prop_assert!(diff(&image, &want).is_empty());
@@ -75,7 +51,7 @@ proptest! {
     fn at_no_moment_is_a_port_steered_to_a_third_application(have in image_strategy(), want in image_strategy()) {
         let mut image = have.clone();
         for op in diff(&have, &want) {
-            apply(&mut image, op);
+            image.write(op);
             for port in 0..64 {
                 let now = steered(&image, port);
                 prop_assert!(

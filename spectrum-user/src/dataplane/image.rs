@@ -16,7 +16,7 @@ use spectrum_common::{
 
 use super::numbers::{self, Exhausted, Names, Space};
 use crate::model::{
-    AccessRule, Application, ClosedPorts, DesiredState, PacketRate, RuleMode, Scope, SynCookies, Target, Transport,
+    AccessRule, Application, ClosedPorts, DesiredState, PacketRate, RuleMode, Scope, SynCookies, Transport,
     UdpFragments, ZoneId,
 };
 
@@ -56,7 +56,7 @@ pub enum ImageError {
 
 const APPS: Space = Space { kind: "applications", first: 0, capacity: limits::APPLICATIONS };
 /// Rule 0 means none.
-const RULES: Space = Space { kind: "access rules", first: 1, capacity: limits::RULES };
+pub(super) const RULES: Space = Space { kind: "access rules", first: 1, capacity: limits::RULES };
 /// Zone 0 is the user scope.
 const ZONES: Space = Space { kind: "zones", first: SCOPE_USER + 1, capacity: limits::ZONES };
 
@@ -106,24 +106,17 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
         let scope = match rule.scope {
             Scope::User => SCOPE_USER,
             Scope::Zone(zone) => zone_number(zone)?,
-        }
-        .to_be_bytes();
+        };
         let said = said(rule, number(&rules, rule.id.bytes()));
-        match rule.target {
-            Target::Prefix(IpNet::V4(net)) => {
-                let key = RuleKeyV4 { scope, address: net.network().octets() };
-                add(&mut v4, Prefix { bits: SCOPE_BITS + u32::from(net.prefix_len()), key }, said);
-            }
-            Target::Prefix(IpNet::V6(net)) => {
-                let key = RuleKeyV6 { scope, address: net.network().octets() };
-                add(&mut v6, Prefix { bits: SCOPE_BITS + u32::from(net.prefix_len()), key }, said);
-            }
+        match rule.target.prefix().map(|net| rule_prefix(scope, net)) {
+            Some(RulePrefix::V4(prefix)) => add(&mut v4, prefix, said),
+            Some(RulePrefix::V6(prefix)) => add(&mut v6, prefix, said),
             // The configuration refuses them still.
-            Target::Asn(_) | Target::Country(_) => {}
+            None => {}
         }
     }
-    image.rules_v4 = inherit(v4);
-    image.rules_v6 = inherit(v6);
+    image.rules_v4 = inherit(v4, RuleValue::default());
+    image.rules_v6 = inherit(v6, RuleValue::default());
     image.apps = names(&apps);
     image.rules = names(&rules);
     image.zones = names(&zones);
@@ -132,7 +125,23 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
 }
 
 /// Bits of a rule key in front of the address.
-const SCOPE_BITS: u32 = 32;
+pub(super) const SCOPE_BITS: u32 = 32;
+
+/// Where a rule stands, in the trie of its family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RulePrefix {
+    V4(Prefix<RuleKeyV4>),
+    V6(Prefix<RuleKeyV6>),
+}
+
+/// A prefix of addresses in a scope, by the scope's number.
+pub(super) fn rule_prefix(scope: u32, net: IpNet) -> RulePrefix {
+    let (scope, bits) = (scope.to_be_bytes(), SCOPE_BITS + u32::from(net.prefix_len()));
+    match net {
+        IpNet::V4(net) => RulePrefix::V4(Prefix { bits, key: RuleKeyV4 { scope, address: net.network().octets() } }),
+        IpNet::V6(net) => RulePrefix::V6(Prefix { bits, key: RuleKeyV6 { scope, address: net.network().octets() } }),
+    }
+}
 
 fn check_capacity(image: &MapImage) -> Result<(), ImageError> {
     if image.steer.len() > limits::STEER {
@@ -194,7 +203,7 @@ pub fn address(octets: [u8; 16]) -> IpAddr {
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
 }
 
-fn said(rule: &AccessRule, number: u32) -> RuleValue {
+pub(super) fn said(rule: &AccessRule, number: u32) -> RuleValue {
     let nothing = RuleValue::default();
     match rule.mode {
         RuleMode::Allow => RuleValue { allow: number, ..nothing },
@@ -205,7 +214,7 @@ fn said(rule: &AccessRule, number: u32) -> RuleValue {
 }
 
 /// Rules of one prefix: a second one of a kind (another scope has another key) does not displace the first.
-fn add<K: Ord>(rules: &mut BTreeMap<Prefix<K>, RuleValue>, prefix: Prefix<K>, said: RuleValue) {
+pub(super) fn add<K: Ord>(rules: &mut BTreeMap<Prefix<K>, RuleValue>, prefix: Prefix<K>, said: RuleValue) {
     if said == RuleValue::default() {
         return;
     }
@@ -213,16 +222,23 @@ fn add<K: Ord>(rules: &mut BTreeMap<Prefix<K>, RuleValue>, prefix: Prefix<K>, sa
     *value = fill(*value, said);
 }
 
-/// Lets every prefix say what its covering prefixes say, where it says nothing itself.
-fn inherit<K: Ord + Copy + bytemuck::Pod>(own: BTreeMap<Prefix<K>, RuleValue>) -> BTreeMap<Prefix<K>, RuleValue> {
-    let mut whole: BTreeMap<Prefix<K>, RuleValue> = BTreeMap::new();
-    // General before specific, so the nearest covering prefix is whole already.
-    for (prefix, value) in own {
-        let covering = (SCOPE_BITS..prefix.bits).rev().find_map(|bits| whole.get(&truncate(prefix, bits)));
-        let value = covering.map_or(value, |covering| fill(value, *covering));
-        whole.insert(prefix, value);
-    }
-    whole
+/// Lets every prefix say what its covering prefixes say, where it says nothing itself. `base`: what covers them all.
+pub(super) fn inherit<K: Ord + Copy + bytemuck::Pod>(
+    own: BTreeMap<Prefix<K>, RuleValue>,
+    base: RuleValue,
+) -> BTreeMap<Prefix<K>, RuleValue> {
+    // By address, and of one address the general before the specific: what covers a prefix comes before it, and what
+    // comes between the two is covered too.
+    let mut sorted: Vec<(Prefix<K>, RuleValue)> = own.into_iter().collect();
+    sorted.sort_unstable_by_key(|(prefix, _)| (prefix.key, prefix.bits));
+    let mut covering: Vec<(Prefix<K>, RuleValue)> = Vec::new();
+    let whole = sorted.into_iter().map(|(prefix, value)| {
+        while covering.pop_if(|(wider, _)| !wider.covers(&prefix)).is_some() {}
+        let value = fill(value, covering.last().map_or(base, |(_, value)| *value));
+        covering.push((prefix, value));
+        (prefix, value)
+    });
+    whole.collect()
 }
 
 fn fill(own: RuleValue, other: RuleValue) -> RuleValue {
@@ -234,8 +250,15 @@ fn fill(own: RuleValue, other: RuleValue) -> RuleValue {
     }
 }
 
+impl<K: Copy + PartialEq + bytemuck::Pod> Prefix<K> {
+    /// Whether `other` is within this prefix, or the same.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.bits <= other.bits && truncate(*other, self.bits).key == self.key
+    }
+}
+
 /// The prefix of `bits` bits that covers `prefix`.
-fn truncate<K: bytemuck::Pod>(prefix: Prefix<K>, bits: u32) -> Prefix<K> {
+pub(super) fn truncate<K: bytemuck::Pod>(prefix: Prefix<K>, bits: u32) -> Prefix<K> {
     let mut key = prefix.key;
     let kept = bits as usize / 8;
     for (i, byte) in bytemuck::bytes_of_mut(&mut key).iter_mut().enumerate().skip(kept) {

@@ -8,23 +8,24 @@ use std::{
 };
 
 use aya::maps::{MapError, MapInfo};
-use spectrum_common::layout::{self, Meta, Owner};
+use spectrum_common::layout::{self, Meta, ObjectId, Owner};
 
 use super::{
     apply::{ApplyError, Mode},
     attach::{self, AttachError, AttachedXdp},
     bpffs::{self, BpffsError},
     diagnostics::Diagnostics,
-    diff::diff,
-    image::{ImageError, image},
+    diff::{NameMap, Op, diff},
+    image::{ImageError, MapImage, image},
     load::{LoadError, Loaded, Options},
     lock::{Lock, LockError},
     maps::{ConfigMaps, EXPECTED, MapSource, OpenMapError},
     netlink::{Netlink, NetlinkError},
     numbers::Names,
     pins::{self, Pins},
+    rules::{self, RuleChange},
 };
-use crate::model::{DesiredState, Instance, XdpMode};
+use crate::model::{AccessRule, DesiredState, Instance, XdpMode};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
@@ -93,6 +94,17 @@ pub struct KernelInstance {
     adopted: bool,
     attached: Vec<AttachedXdp>,
     lock: Lock,
+    /// What the maps hold as far as this process knows: what it wrote last, without any failure since.
+    applied: Option<MapImage>,
+}
+
+/// What a change of rules came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleReport {
+    pub revision: u64,
+    pub writes: usize,
+    /// Numbers that mean another rule from now on, or none.
+    pub renamed: Vec<(u32, Option<ObjectId>)>,
 }
 
 impl KernelInstance {
@@ -121,11 +133,13 @@ impl KernelInstance {
         };
         let revision = found.map_or(0, |meta| meta.revision);
         maps.set_meta(Meta { layout: layout::VERSION, owner: owner as u32, revision }).map_err(InstanceError::Meta)?;
-        Ok(Self { pins, loaded, maps, owner, adopted: found.is_some(), attached: Vec::new(), lock })
+        Ok(Self { pins, loaded, maps, owner, adopted: found.is_some(), attached: Vec::new(), lock, applied: None })
     }
 
     /// Makes the kernel do what `desired` says: maps first, then routes, so that no address is local before it is filtered.
     pub async fn reconcile(&mut self, desired: &DesiredState, netlink: &Netlink) -> Result<Report, InstanceError> {
+        // Only what is read counts: whatever went wrong before, or came from elsewhere, heals now.
+        self.applied = None;
         let have = self.maps.dump().map_err(InstanceError::Read)?;
         let want = image(desired, &have)?;
         let ops = diff(&have, &want);
@@ -134,10 +148,55 @@ impl KernelInstance {
         }
         let writes = self.maps.apply(&ops)?;
         let foreign_routes = routes(desired, netlink).await?;
+        let revision = self.advance()?;
+        let (apps, rules) = (want.apps.clone(), want.rules.clone());
+        self.applied = Some(want);
+        Ok(Report { revision, writes, apps, rules, foreign_routes })
+    }
+
+    /// Writes a change of a few access rules, without reading what all the others say; `rules` are all there are after
+    /// it. What the kernel refuses is taken back. None: it takes [`Self::reconcile`].
+    pub fn change_rules<'a>(
+        &mut self,
+        change: RuleChange<'_>,
+        rules: impl Iterator<Item = &'a AccessRule>,
+    ) -> Result<Option<RuleReport>, InstanceError> {
+        let Some(mut image) = self.applied.take() else { return Ok(None) };
+        let ops = match rules::ops(&image, change, rules) {
+            Ok(Some(ops)) => ops,
+            refused => {
+                // Nothing was written.
+                self.applied = Some(image);
+                return Ok(refused.map(|_| None)?);
+            }
+        };
+        if let Err(error) = self.maps.apply(&ops) {
+            match self.maps.apply_all(&rules::undo(&image, &ops)) {
+                Ok(()) => self.applied = Some(image),
+                Err(again) => log::error!("the rules before could not be put back: {:#}", anyhow::Error::new(again)),
+            }
+            return Err(error.into());
+        }
+        let mut renamed = Vec::new();
+        for op in &ops {
+            log::debug!("{op}");
+            match *op {
+                Op::Name(NameMap::Rules, number, id) => renamed.push((number, Some(id))),
+                Op::Forget(NameMap::Rules, number) => renamed.push((number, None)),
+                _ => {}
+            }
+            image.write(*op);
+        }
+        let revision = self.advance()?;
+        self.applied = Some(image);
+        Ok(Some(RuleReport { revision, writes: ops.len(), renamed }))
+    }
+
+    fn advance(&mut self) -> Result<u64, InstanceError> {
         let revision = self.maps.meta().map_err(InstanceError::Read)?.revision + 1;
         let meta = Meta { layout: layout::VERSION, owner: self.owner as u32, revision };
         self.maps.set_meta(meta).map_err(InstanceError::Meta)?;
-        Ok(Report { revision, writes, apps: want.apps, rules: want.rules, foreign_routes })
+        Ok(revision)
     }
 
     /// Attaches the programs, or puts them in the place of the ones that pinned links hold.

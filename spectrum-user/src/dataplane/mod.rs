@@ -21,5 +21,6 @@ pub mod object;
 pub mod pins;
 pub mod probe;
 pub mod read;
+pub mod rules;
 pub mod status;
 pub mod sys;

@@ -1,17 +1,17 @@
 //! IP access rules in userspace: the backstop behind XDP, and what reaches connections that are already open.
 //!
-//! Same answer as the kernel's tries, computed the same way: the value of a prefix already carries what its covering
-//! prefixes say, so one longest match per scope is the whole answer.
+//! Same answer as the kernel's tries. Here every prefix says what its own rules say, and who asks reads all that cover
+//! the source: they are on the way to it. So a rule that comes or goes changes one value.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
 use crate::model::{AccessRule, RuleId, RuleMode, Scope, ZoneId};
 
-/// All rules of one desired state.
-#[derive(Debug, Default)]
+/// All rules of one desired state. A clone shares what is not changed.
+#[derive(Clone, Debug, Default)]
 pub struct AccessRules {
     user: Tries,
     zones: HashMap<ZoneId, Tries>,
@@ -26,14 +26,14 @@ pub enum Access {
     Blocked(RuleId),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Tries {
-    v4: PrefixMap<Ipv4Net, Says>,
-    v6: PrefixMap<Ipv6Net, Says>,
+    v4: Arc<PrefixMap<Ipv4Net, Says>>,
+    v6: Arc<PrefixMap<Ipv6Net, Says>>,
 }
 
-/// What a prefix and those that cover it say: of each mode the most specific rule.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is said of a source: of each mode the most specific rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Says {
     allow: Option<(u8, RuleId)>,
     block: Option<(u8, RuleId)>,
@@ -41,23 +41,32 @@ struct Says {
 
 impl AccessRules {
     pub fn new(rules: &[AccessRule]) -> Self {
-        // What is only tried is the filter's to count.
-        let mut sorted: Vec<(IpNet, &AccessRule)> = rules
-            .iter()
-            .filter(|rule| rule.mode != RuleMode::Challenge && !rule.simulate)
-            .filter_map(|rule| Some((rule.target.prefix()?, rule)))
-            .collect();
-        // Covering prefixes first, so that what they say is there to be carried on.
-        sorted.sort_by_key(|(prefix, _)| prefix.prefix_len());
         let mut built = Self::default();
-        for (prefix, rule) in sorted {
-            let tries = match rule.scope {
-                Scope::User => &mut built.user,
-                Scope::Zone(zone) => built.zones.entry(zone).or_default(),
-            };
-            tries.insert(prefix, rule);
+        for rule in rules {
+            let Some(prefix) = rule.target.prefix() else { continue };
+            let said = Says::of(rule);
+            if said != Says::default() {
+                built.tries(rule.scope).update(prefix, |says| says.merge(said));
+            }
         }
         built
+    }
+
+    /// As it is after a change that concerns these rules; `rules` are all that there are then.
+    #[must_use]
+    pub fn changed<'a>(
+        &self,
+        concerned: impl Iterator<Item = &'a AccessRule>,
+        rules: &(impl Iterator<Item = &'a AccessRule> + Clone),
+    ) -> Self {
+        let mut changed = self.clone();
+        for rule in concerned {
+            let Some(prefix) = rule.target.prefix() else { continue };
+            let same = rules.clone().filter(|other| other.target == rule.target && other.scope == rule.scope);
+            let says = same.map(Says::of).fold(Says::default(), Says::merge);
+            changed.tries(rule.scope).update(prefix, |_| says);
+        }
+        changed
     }
 
     pub fn is_empty(&self) -> bool {
@@ -75,33 +84,29 @@ impl AccessRules {
             (None, None) => Access::NoRule,
         }
     }
+
+    fn tries(&mut self, scope: Scope) -> &mut Tries {
+        match scope {
+            Scope::User => &mut self.user,
+            Scope::Zone(zone) => self.zones.entry(zone).or_default(),
+        }
+    }
 }
 
 impl Tries {
-    fn insert(&mut self, prefix: IpNet, rule: &AccessRule) {
-        let mut says = Says::default();
-        let said = Some((prefix.prefix_len(), rule.id));
-        match rule.mode {
-            RuleMode::Allow => says.allow = said,
-            RuleMode::Block => says.block = said,
-            RuleMode::Challenge => return,
-        }
+    /// Changes what a prefix says.
+    fn update(&mut self, prefix: IpNet, change: impl FnOnce(Says) -> Says) {
         match prefix {
-            IpNet::V4(prefix) => {
-                let covering = self.v4.get_lpm(&prefix).map(|(_, says)| *says).unwrap_or_default();
-                self.v4.insert(prefix, covering.merge(says));
-            }
-            IpNet::V6(prefix) => {
-                let covering = self.v6.get_lpm(&prefix).map(|(_, says)| *says).unwrap_or_default();
-                self.v6.insert(prefix, covering.merge(says));
-            }
+            IpNet::V4(prefix) => update(Arc::make_mut(&mut self.v4), prefix, change),
+            IpNet::V6(prefix) => update(Arc::make_mut(&mut self.v6), prefix, change),
         }
     }
 
     fn says(&self, source: IpAddr) -> Says {
+        // The more specific come later, and win.
         match source {
-            IpAddr::V4(v4) => self.v4.get_lpm(&v4.into()).map(|(_, says)| *says).unwrap_or_default(),
-            IpAddr::V6(v6) => self.v6.get_lpm(&v6.into()).map(|(_, says)| *says).unwrap_or_default(),
+            IpAddr::V4(v4) => self.v4.cover_values(&v4.into()).copied().fold(Says::default(), Says::merge),
+            IpAddr::V6(v6) => self.v6.cover_values(&v6.into()).copied().fold(Says::default(), Says::merge),
         }
     }
 
@@ -110,7 +115,26 @@ impl Tries {
     }
 }
 
+fn update<P: prefix_trie::Prefix>(map: &mut PrefixMap<P, Says>, prefix: P, change: impl FnOnce(Says) -> Says) {
+    let says = change(map.get(&prefix).copied().unwrap_or_default());
+    if says == Says::default() {
+        map.remove(&prefix);
+    } else {
+        map.insert(prefix, says);
+    }
+}
+
 impl Says {
+    /// What one rule says. What is only tried is the filter's to count.
+    fn of(rule: &AccessRule) -> Self {
+        let said = rule.target.prefix().filter(|_| !rule.simulate).map(|prefix| (prefix.prefix_len(), rule.id));
+        match rule.mode {
+            RuleMode::Allow => Self { allow: said, block: None },
+            RuleMode::Block => Self { allow: None, block: said },
+            RuleMode::Challenge => Self::default(),
+        }
+    }
+
     /// Of each mode the most specific of both; the first where they are equal.
     fn merge(self, other: Self) -> Self {
         let longer = |a: Option<(u8, RuleId)>, b: Option<(u8, RuleId)>| match (a, b) {
@@ -200,6 +224,25 @@ mod tests {
                 Access::NoRule => "no rule",
             };
             prop_assert_eq!(word, expected);
+        }
+
+        #[test]
+        fn a_change_gives_what_building_anew_gives(
+            rules in prop::collection::vec(any_rule(), 0..12), change in prop::collection::vec(any_rule(), 1..4), gone in 0usize..12
+        ) {
+            let mut rules = rules;
+            let before = AccessRules::new(&rules);
+            let removed: Vec<AccessRule> = rules.splice(gone.min(rules.len()).., []).collect();
+            rules.extend(change.iter().cloned());
+            let changed = before.changed(removed.iter().chain(&change), &rules.iter());
+            let anew = AccessRules::new(&rules);
+            for last in 0..16 {
+                let source: IpAddr = std::net::Ipv4Addr::from(0xc000_0200 | last).into();
+                for zone in [zone("a"), zone("b")] {
+                    prop_assert_eq!(changed.decide(zone, source), anew.decide(zone, source));
+                }
+            }
+            prop_assert_eq!(changed.is_empty(), anew.is_empty());
         }
     }
 }

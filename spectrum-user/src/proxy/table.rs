@@ -10,8 +10,8 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub struct AppTable {
-    edge: HashMap<IpAddr, Box<[Owner]>>,
-    apps: HashMap<AppId, Arc<App>>,
+    edge: Arc<HashMap<IpAddr, Box<[Owner]>>>,
+    apps: Arc<HashMap<AppId, Arc<App>>>,
     rules: AccessRules,
 }
 
@@ -37,7 +37,17 @@ impl AppTable {
             (address, ranges.into_boxed_slice())
         });
         metrics.prune();
-        Self { edge: sorted.collect(), apps, rules: AccessRules::new(&state.rules) }
+        Self { edge: Arc::new(sorted.collect()), apps: Arc::new(apps), rules: AccessRules::new(&state.rules) }
+    }
+
+    /// The same applications with other rules.
+    #[must_use]
+    pub fn with_rules(&self, rules: AccessRules) -> Self {
+        Self { edge: Arc::clone(&self.edge), apps: Arc::clone(&self.apps), rules }
+    }
+
+    pub const fn rules(&self) -> &AccessRules {
+        &self.rules
     }
 
     /// The application that owns an edge address and port.

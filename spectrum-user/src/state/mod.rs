@@ -17,7 +17,7 @@ pub use self::{
     allocate::allocate,
     assignments::{Addresses, Assignments, Family},
     host::host_addresses,
-    store::StoreError,
+    store::{ReplaceError, StoreError, replace_file},
 };
 use crate::{
     config::{Config, ConfigErrors},

@@ -77,19 +77,38 @@ pub(super) fn write(state_dir: &Path, assignments: &Assignments) -> Result<(), S
     let mut text = serde_json::to_vec_pretty(&document).map_err(io::Error::from).map_err(failed("encode", &path))?;
     text.push(b'\n');
     fs::create_dir_all(state_dir).map_err(failed("create", state_dir))?;
-    let temporary = state_dir.join(".edge-ips.json.new");
-    let written = replace(&temporary, &text).map_err(failed("write", &temporary));
-    let renamed = written.and_then(|()| fs::rename(&temporary, &path).map_err(failed("replace", &path)));
+    replace_file(&path, &text).map_err(|ReplaceError { step, path, cause }| StoreError::Write { step, path, cause })
+}
+
+/// A file that could not be replaced: the one before is still there.
+#[derive(Debug)]
+pub struct ReplaceError {
+    pub step: &'static str,
+    pub path: PathBuf,
+    pub cause: io::Error,
+}
+
+/// Replaces a file as a whole or not at all. After this returns, the new text survives a loss of power.
+pub fn replace_file(path: &Path, text: &[u8]) -> Result<(), ReplaceError> {
+    let failed = |step, path: &Path| {
+        let path = path.to_owned();
+        move |cause| ReplaceError { step, path, cause }
+    };
+    let directory = path.parent().unwrap_or(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.new"));
+    let written = fill(&temporary, text).map_err(failed("write", &temporary));
+    let renamed = written.and_then(|()| fs::rename(&temporary, path).map_err(failed("replace", path)));
     if renamed.is_err() {
         // Nothing is lost with it, and nothing can be done if this fails too.
         let _ = fs::remove_file(&temporary);
     }
     renamed?;
     // The new name is durable once the directory is (rename(2), fsync(2)).
-    File::open(state_dir).and_then(|directory| directory.sync_all()).map_err(failed("sync", state_dir))
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
 
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+fn fill(path: &Path, text: &[u8]) -> io::Result<()> {
     // What a killed run left behind may be a link to somewhere else: never written through.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

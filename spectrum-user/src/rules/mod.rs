@@ -1,0 +1,14 @@
+//! Access rules that come and go while the daemon runs: whose they are, when they end, what is kept of them.
+//!
+//! The file's rules, those of operators and the daemon's own stand in one list, `DesiredState::rules`. Deliberately not
+//! here: that list, the kernel's maps (`dataplane`), and when to look (`daemon`).
+
+mod book;
+mod object;
+mod store;
+
+pub use self::{
+    book::{Book, Facts, Now, RuleSource},
+    object::{Configuration, Extensions, RuleObject, RuleScope},
+    store::{Kept, Loaded, RuleStoreError, read, write},
+};
