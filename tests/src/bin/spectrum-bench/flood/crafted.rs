@@ -20,6 +20,8 @@ use crate::xdp::syn;
 const ORDINARY: &str = "SYNs, a source each";
 /// How many times an answered SYN the dearest packet may cost.
 const BOUND: f64 = 1.5;
+/// Connections a second that each source may ask for, where that is limited.
+const RATE: u32 = 100;
 const RULES: usize = 10_000;
 
 struct Flood {
@@ -27,6 +29,8 @@ struct Flood {
     shape: Shape,
     /// What may become of its packets.
     reasons: Vec<Reason>,
+    /// Every source has its rate.
+    rated: bool,
 }
 
 pub(super) fn run(plan: &Plan, crowd: &Crowd) -> Result<Part> {
@@ -35,6 +39,8 @@ pub(super) fn run(plan: &Plan, crowd: &Crowd) -> Result<Part> {
     let lane = Lane::new(crowd, 50)?;
     let mut ours = Ours::attach(&lane, &rules)?;
     ours.refuse_orphans()?;
+    let rated_lane = Lane::new(crowd, 51)?;
+    let rated = Ours::attach_rated(&rated_lane, &rules, RATE)?;
     let floods = floods(drops::inside(&rules, &mut random));
     let mut part = Part {
         name: "crafted",
@@ -49,6 +55,7 @@ pub(super) fn run(plan: &Plan, crowd: &Crowd) -> Result<Part> {
     };
     part.takes = rounds(plan, &part.title, &floods, |flood| {
         let before = Usage::now(None)?;
+        let (lane, ours) = if flood.rated { (&rated_lane, &rated) } else { (&lane, &ours) };
         let cost = lane
             .cost(crowd, &flood.shape, plan.cost_span(), &|| ours.counted(&flood.reasons))
             .with_context(|| format!("{}; counted so far: {:?}", flood.name, ours.all()))?;
@@ -73,37 +80,28 @@ fn floods(blocked: Vec<u32>) -> Vec<Flood> {
     let apart = |shape| Shape { any_identification: true, ..shape };
     let answered = || vec![Reason::SynCookie];
     let closed = || vec![Reason::ClosedPort];
+    let options = Frame { tcp_options: vec![1; 40], ..syn() };
+    let first = Frame { fragment: fragment(0, true), payload: vec![0; 8], ..syn() };
+    let later = Frame { fragment: fragment(3, true), payload: vec![0; 24], ..syn() };
+    let flood = |name, shape, reasons| Flood { name, shape, reasons, rated: false };
+    let rated = |name, shape, reasons| Flood { name, shape, reasons, rated: true };
     vec![
-        Flood { name: ORDINARY, shape: any(syn()), reasons: answered() },
-        Flood {
-            name: "SYNs of one source",
-            shape: Shape::new(Frame { source: one, ..syn() }, Sources::One),
-            reasons: answered(),
-        },
-        Flood {
-            name: "SYNs with 40 bytes of options",
-            // No operation, 40 times: the most there is to read.
-            shape: any(Frame { tcp_options: vec![1; 40], ..syn() }),
-            reasons: answered(),
-        },
-        Flood { name: "SYNs to all ports", shape: all_ports(any(syn())), reasons: closed() },
-        Flood { name: "ACKs to the application", shape: any(segment()), reasons: vec![Reason::Orphan] },
-        Flood { name: "ACKs to all ports", shape: all_ports(any(segment())), reasons: closed() },
-        Flood { name: "UDP to all ports", shape: all_ports(any(datagram())), reasons: closed() },
-        Flood {
-            name: "first fragments alone",
-            shape: apart(any(Frame { fragment: fragment(0, true), payload: vec![0; 8], ..syn() })),
-            reasons: vec![Reason::SynCookie, Reason::Steered],
-        },
-        Flood {
-            name: "later fragments alone",
-            shape: apart(any(Frame { fragment: fragment(3, true), payload: vec![0; 24], ..syn() })),
-            reasons: vec![Reason::LaterFragment],
-        },
-        Flood {
-            name: "SYNs of blocked sources",
-            shape: Shape::new(syn(), Sources::Listed(blocked)),
-            reasons: vec![Reason::Blocked],
-        },
+        flood(ORDINARY, any(syn()), answered()),
+        flood("SYNs of one source", Shape::new(Frame { source: one, ..syn() }, Sources::One), answered()),
+        // No operation, 40 times: the most there is to read.
+        flood("SYNs with 40 bytes of options", any(options), answered()),
+        rated("SYNs, a source each, with a rate for each", any(syn()), answered()),
+        rated(
+            "SYNs of one source, over its rate",
+            Shape::new(Frame { source: one, ..syn() }, Sources::One),
+            vec![Reason::SourceRate, Reason::SynCookie],
+        ),
+        flood("SYNs to all ports", all_ports(any(syn())), closed()),
+        flood("ACKs to the application", any(segment()), vec![Reason::Orphan]),
+        flood("ACKs to all ports", all_ports(any(segment())), closed()),
+        flood("UDP to all ports", all_ports(any(datagram())), closed()),
+        flood("first fragments alone", apart(any(first)), vec![Reason::SynCookie, Reason::Steered]),
+        flood("later fragments alone", apart(any(later)), vec![Reason::LaterFragment]),
+        flood("SYNs of blocked sources", Shape::new(syn(), Sources::Listed(blocked)), vec![Reason::Blocked]),
     ]
 }

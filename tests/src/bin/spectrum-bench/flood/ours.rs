@@ -6,8 +6,14 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
-use spectrum_common::layout::{PROTOCOL_TCP, PROTOCOL_UDP, RuleKeyV4, RuleValue, SCOPE_USER, SteerValue, steer_flags};
-use spectrum_common::{Reason, steer};
+use spectrum_common::layout::{
+    PROTOCOL_TCP, PROTOCOL_UDP, Policy, RuleKeyV4, RuleValue, SCOPE_USER, SteerValue, steer_flags,
+};
+use spectrum_common::{
+    Reason,
+    fair::{self, Limits},
+    steer,
+};
 use spectrum_user::dataplane::image::{MapImage, Prefix, octets};
 
 use super::lane::{DEVICE, Lane, TARGET};
@@ -25,8 +31,17 @@ pub(super) struct Ours {
 impl Ours {
     /// In front of a lane, with these blocked prefixes; without any the application has no access rules to ask.
     pub(super) fn attach(lane: &Lane, blocked: &[(Ipv4Addr, u32)]) -> Result<Self> {
+        Self::with(lane, &image(blocked, None))
+    }
+
+    /// As [`Self::attach`], and every source may ask for this many connections a second.
+    pub(super) fn attach_rated(lane: &Lane, blocked: &[(Ipv4Addr, u32)], per_source: u32) -> Result<Self> {
+        Self::with(lane, &image(blocked, Some(per_source)))
+    }
+
+    fn with(lane: &Lane, image: &MapImage) -> Result<Self> {
         lane.namespace.run(|| {
-            let program = Program::with(&image(blocked))?;
+            let program = Program::with(image)?;
             let device = if_nametoindex(DEVICE).context("find the lane's device")?;
             let link = bpf::attach_xdp(program.descriptor(), device)?;
             Ok(Self { program, _link: link })
@@ -50,8 +65,10 @@ impl Ours {
     }
 }
 
-fn image(blocked: &[(Ipv4Addr, u32)]) -> MapImage {
-    let flags = if blocked.is_empty() { 0 } else { steer_flags::IP_FIREWALL };
+fn image(blocked: &[(Ipv4Addr, u32)], per_source: Option<u32>) -> MapImage {
+    let firewall = if blocked.is_empty() { 0 } else { steer_flags::IP_FIREWALL };
+    let policy = per_source.map_or(0, |_| steer_flags::POLICY);
+    let flags = firewall | policy;
     let key = |protocol, port: u16| steer::key(protocol, octets(TARGET), port.to_be_bytes());
     let application =
         (Prefix { bits: steer::PORT_BITS, key: key(PROTOCOL_TCP, PORT) }, SteerValue { app: 0, zone: 1, flags });
@@ -68,5 +85,7 @@ fn image(blocked: &[(Ipv4Addr, u32)]) -> MapImage {
             (Prefix { bits: u32::BITS + bits, key }, RuleValue { block, ..RuleValue::default() })
         })
         .collect();
-    MapImage { steer, rules_v4, ..MapImage::default() }
+    let limited = |per_source| Policy { limits: Limits { per_source, total: fair::UNLIMITED }, udp_filters: 0 };
+    let policies = per_source.map(|per_source| (0, limited(per_source))).into_iter().collect();
+    MapImage { steer, rules_v4, policies, ..MapImage::default() }
 }
