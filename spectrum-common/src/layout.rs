@@ -217,6 +217,16 @@ pub struct Sampler {
     pub drops: crate::stride::Stride,
 }
 
+/// Value of `ORPHANS`, one per CPU and application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Orphans {
+    /// TCP segments that do not ask for a connection.
+    pub segments: u64,
+    /// Those among every [`limits::ORPHAN_STRIDE`](crate::limits::ORPHAN_STRIDE)th of them that belong to no connection.
+    pub found: u64,
+}
+
 /// Who loaded an instance, and so who takes it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -262,4 +272,5 @@ shared! {
     Event: 216,
     Sampler: 64,
     Meta: 16,
+    Orphans: 16,
 }

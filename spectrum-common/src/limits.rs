@@ -26,3 +26,6 @@ pub const DROP_SAMPLES: u32 = 64;
 pub const TRAFFIC_BURST: u32 = 64;
 /// The same, per second once those are used up.
 pub const TRAFFIC_SAMPLES: u32 = 256;
+
+/// Of so many TCP segments one is asked whether it belongs to a connection, while nothing is wrong: a power of two.
+pub const ORPHAN_STRIDE: u64 = 64;

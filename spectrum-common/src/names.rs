@@ -27,6 +27,8 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const APP_COUNTERS: &str = "APP_COUNTERS";
 /// Requests for connections per application.
 pub const REQUESTS: &str = "REQUESTS";
+/// Segments of no connection per application, by samples.
+pub const ORPHANS: &str = "ORPHANS";
 /// What userspace has switched on.
 pub const MODE: &str = "MODE";
 /// Application number to what it asks of its packets.
@@ -45,7 +47,7 @@ pub const DRAFT: &str = "DRAFT";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 18] = [
+pub const MAPS: [&str; 19] = [
     STEER,
     RULES_V4,
     RULES_V6,
@@ -56,6 +58,7 @@ pub const MAPS: [&str; 18] = [
     COUNTERS,
     APP_COUNTERS,
     REQUESTS,
+    ORPHANS,
     POLICIES,
     SHARES,
     SKETCH,

@@ -80,7 +80,7 @@ fn filter(ctx: &XdpContext, packet: &Packet, length: u64) -> Verdict {
         count::keep(ctx, length);
         return cookie::answer(ctx, packet, owner).unwrap_or(verdict);
     }
-    if orphan::is_one(ctx, packet) {
+    if orphan::is_refused(ctx, packet, owner.app) {
         return Verdict { reason: Reason::Orphan, ..verdict };
     }
     verdict

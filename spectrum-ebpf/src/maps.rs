@@ -7,7 +7,9 @@ use aya_ebpf::{
 };
 use spectrum_common::{
     fair::Share,
-    layout::{Count, Event, Meta, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
+    layout::{
+        Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue,
+    },
     limits,
     reason::SLOTS,
     sketch::{self, Cell},
@@ -56,6 +58,10 @@ pub(crate) static MODE: Array<u32, 1> = Array::new();
 /// TCP segments that ask an application for a connection, per application: what userspace sees a flood by.
 #[btf_map]
 pub(crate) static REQUESTS: PerCpuArray<u64, { limits::APPLICATIONS }> = PerCpuArray::new();
+
+/// TCP segments of no connection, per application and by samples: what userspace sees floods of them by.
+#[btf_map]
+pub(crate) static ORPHANS: PerCpuArray<Orphans, { limits::APPLICATIONS }> = PerCpuArray::new();
 
 /// What an application asks of its packets beside access.
 #[btf_map]

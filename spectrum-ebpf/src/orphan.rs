@@ -1,21 +1,56 @@
 //! TCP segments of no connection: dropped while a flood lasts, and only then.
 //!
 //! The kernel's own table of sockets is what knows the connections, so an open one always passes. Outside of an attack an
-//! orphan is worth an answer: the reset tells a peer that its connection is gone.
+//! orphan is worth an answer: the reset tells a peer that its connection is gone. Then one segment of 64 is looked up all
+//! the same, so that userspace sees a flood of orphans begin. The resets that the kernel sends (`TcpOutRsts`) would cost
+//! nothing, but there are none for a flood of resets, and they are not told apart by application, or from the host's own.
 
 use aya_ebpf::{helpers::generated::bpf_tcp_check_syncookie, programs::XdpContext};
-use spectrum_common::layout::mode;
+use spectrum_common::{
+    layout::{Orphans, mode},
+    limits,
+};
 
 use crate::{
     cookie::{IP_BYTES, TCP_BYTES},
-    maps::MODE,
+    maps::{MODE, ORPHANS},
     parse::Packet,
     sockets::{Socket, anybody_listens},
 };
 
+/// Whether a segment to an application is to be dropped as one of no connection.
 #[inline(always)]
-pub(crate) fn is_one(ctx: &XdpContext, packet: &Packet) -> bool {
-    if !packet.flags.is_other() || !are_refused() || !anybody_listens() {
+pub(crate) fn is_refused(ctx: &XdpContext, packet: &Packet, app: u32) -> bool {
+    if !packet.flags.is_other() {
+        return false;
+    }
+    let refused = are_refused();
+    let sample = sample(app);
+    if !refused && sample.is_none() || !is_one(ctx, packet) {
+        return false;
+    }
+    if let Some(orphans) = sample {
+        // SAFETY: the map returned it, and this CPU's slot has no other writer while the program runs.
+        unsafe { (*orphans).found += 1 };
+    }
+    refused
+}
+
+/// Counts a segment; where to count that it is an orphan, if it is one of those that are looked at.
+#[inline(always)]
+fn sample(app: u32) -> Option<*mut Orphans> {
+    let orphans = ORPHANS.get_ptr_mut(app)?;
+    // SAFETY: as above.
+    let segments = unsafe {
+        (*orphans).segments += 1;
+        (*orphans).segments
+    };
+    (segments % limits::ORPHAN_STRIDE == 0).then_some(orphans)
+}
+
+#[inline(always)]
+fn is_one(ctx: &XdpContext, packet: &Packet) -> bool {
+    if !anybody_listens() {
         return false;
     }
     let Some(socket) = Socket::of(ctx, packet) else { return true };

@@ -23,8 +23,8 @@ use socket2::{Domain, Socket, Type};
 use spectrum_common::{
     Reason,
     layout::{
-        Count, Event, PROTOCOL_TCP, PROTOCOL_UDP, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey,
-        SteerValue, app_counter, listener_slot, mode, steer_flags,
+        Count, Event, Orphans, PROTOCOL_TCP, PROTOCOL_UDP, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER,
+        SteerKey, SteerValue, app_counter, listener_slot, mode, steer_flags,
     },
     names, steer,
 };
@@ -291,6 +291,16 @@ impl Kernel {
     fn set_mode(&mut self, bits: u32) {
         let mut map: Array<_, u32> = self.ebpf.map_mut(names::MODE).unwrap().try_into().unwrap();
         map.set(0, bits, 0).expect("write MODE");
+    }
+
+    /// What was seen of an application's segments of no connection.
+    pub fn orphans(&self, app: u32) -> Orphans {
+        let map: PerCpuArray<_, Orphans> = self.ebpf.map(names::ORPHANS).unwrap().try_into().unwrap();
+        let cpus = map.get(&app, 0).expect("read ORPHANS");
+        cpus.iter().fold(Orphans::default(), |sum, cpu| Orphans {
+            segments: sum.segments + cpu.segments,
+            found: sum.found + cpu.found,
+        })
     }
 
     /// Brings the steering program into the network namespace of the calling thread, as long as this lives.

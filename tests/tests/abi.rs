@@ -3,7 +3,9 @@
 use aya_obj::{Map, Object, generated::bpf_map_type};
 use spectrum_common::{
     fair::Share,
-    layout::{Count, Event, Meta, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue},
+    layout::{
+        Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue,
+    },
     limits, names,
     reason::SLOTS,
     sketch::{self, Cell},
@@ -23,7 +25,7 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 18] {
+fn expected() -> [Expected; 19] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
         BPF_MAP_TYPE_RINGBUF as RING, BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
@@ -41,6 +43,7 @@ fn expected() -> [Expected; 18] {
         map(names::COUNTERS, PER_CPU, index, count, SLOTS as usize),
         map(names::APP_COUNTERS, PER_CPU, index, count, limits::APPLICATIONS * SLOTS as usize),
         map(names::REQUESTS, PER_CPU, index, size_of::<u64>(), limits::APPLICATIONS),
+        map(names::ORPHANS, PER_CPU, index, size_of::<Orphans>(), limits::APPLICATIONS),
         map(names::POLICIES, ARRAY, index, size_of::<Policy>(), limits::APPLICATIONS),
         map(names::SHARES, ARRAY, index, size_of::<Share>(), limits::APPLICATIONS),
         map(names::SKETCH, ARRAY, index, size_of::<Cell>(), sketch::ROWS * sketch::WIDTH),

@@ -71,6 +71,7 @@ fn the_sizes_of_keys_and_values_are_true() {
         ("Event", size_of::<layout::Event>()),
         ("Sampler", size_of::<layout::Sampler>()),
         ("Meta", size_of::<layout::Meta>()),
+        ("Orphans", size_of::<layout::Orphans>()),
         ("Policy", size_of::<layout::Policy>()),
         ("Share", size_of::<spectrum_common::fair::Share>()),
         ("Cell", size_of::<spectrum_common::sketch::Cell>()),

@@ -214,3 +214,84 @@ fn where_the_sysctl_cannot_be_changed_it_serves_and_says_so() {
     assert!(!is_protected(&edge));
     assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
 }
+
+/// A flood of what belongs to no connection; resets are among it, which no answer of the kernel's would tell of.
+#[test]
+fn a_flood_of_segments_of_no_connection_is_seen_and_dropped_by_itself() {
+    for segment in ["--ack", "--rst"] {
+        let world = World::new();
+        let origin = world.origin().echo();
+        let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+        let mut open = world.client().connect(edge.at(443)).unwrap();
+        world.client().output("hping3", &[segment, "--destport", "443", "--count", "50", "--fast", &EDGE.to_string()]);
+        assert_eq!(edge.counter("orphan"), 0, "few of them have their answer");
+
+        let mut flood = Command::new("hping3");
+        flood.args([segment, "--destport", "443", "--interval", "u20", "--rand-source", "--quiet", &EDGE.to_string()]);
+        let mut flood = world.client().namespace().start(flood);
+        wait::eventually("the flood is dropped", || (edge.counter("orphan") > 1000).then_some(()));
+        let status = edge.status();
+        assert_eq!(status["daemon"]["floods"][0]["kind"], "orphans", "{segment}: {status}");
+        assert!(!is_protected(&edge), "nobody asks for a connection: cookies are not the answer");
+        assert_eq!(syncookies(&world), "1");
+        for _ in 0..50 {
+            open.write_all(b"in the flood").unwrap();
+            let mut answer = [0; 12];
+            open.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"in the flood");
+        }
+        assert_eq!(world.client().ask(edge.at(443), b"new"), b"new");
+        let dropped = edge.counter("orphan");
+        wait::eventually("the flood goes on", || (edge.counter("orphan") > dropped).then_some(()));
+        flood.kill().unwrap();
+        flood.wait().unwrap();
+        drop(open);
+        assert!(edge.terminate().success());
+        assert!(edge.process().printed().contains("flood of segments of no connection"), "it says so");
+    }
+}
+
+/// Floods that are made for this program: every one has an open connection beside it, and a new one after it.
+#[test]
+fn floods_against_the_filter_itself_cost_neither_memory_nor_connections() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let rates = config().app("tcp/443").origin(origin.addr()).extension("rate_per_source", "\"1000/s\"");
+    let mut edge = world.edge().run(rates);
+    let mut open = world.client().connect(edge.at(443)).unwrap();
+    let before = edge.memory_kib("Rss");
+    let target = EDGE.to_string();
+    for (what, arguments) in [
+        ("unique sources", "--syn --destport 443 --rand-source"),
+        ("one source, all its ports", "--syn --destport 443"),
+        ("all ports", "--syn --destport ++1 --rand-source"),
+        ("fragments of datagrams", "--udp --frag --data 1400 --destport 443 --rand-source"),
+        ("fragments of segments", "--syn --frag --mtu 16 --destport 443 --rand-source"),
+        ("options", "--syn --rroute --tcp-timestamp --destport 443 --rand-source"),
+        ("every flag", "--syn --ack --fin --rst --push --urg --xmas --ymas --destport 443 --rand-source"),
+    ] {
+        let judged = || -> u64 {
+            let reasons =
+                ["syn_cookie", "source_rate", "steered", "closed_port", "fragment", "illegal_flags", "later_fragment"];
+            reasons.iter().map(|reason| edge.counter(reason)).sum()
+        };
+        let begun = judged();
+        let mut flood = Command::new("hping3");
+        flood.args(["--flood", "--quiet"]).args(arguments.split(' ')).arg(&target);
+        let mut flood = world.client().namespace().start(flood);
+        wait::eventually(what, || (judged() > begun + 20_000).then_some(()));
+        for _ in 0..10 {
+            open.write_all(b"still here").unwrap();
+            let mut answer = [0; 10];
+            open.read_exact(&mut answer).unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        flood.kill().unwrap();
+        flood.wait().unwrap();
+    }
+    assert_eq!(world.client().ask(edge.at(443), b"afterwards"), b"afterwards");
+    let grown = edge.memory_kib("Rss").saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB more");
+    drop(open);
+    assert!(edge.terminate().success());
+}

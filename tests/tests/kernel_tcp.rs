@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
+    thread,
 };
 
 use spectrum_common::Reason;
@@ -102,6 +103,54 @@ fn segments_of_no_connection_are_dropped_only_when_told_so() {
             assert_eq!(kernel.verdict(&request.build()), Reason::Steered, "a request is no orphan");
         }
     });
+}
+
+/// So many of a frame; how many of those that were looked at belong to no connection.
+fn looked_at(kernel: &Kernel, frame: &Frame, count: u64) -> u64 {
+    let before = kernel.orphans(1);
+    let bytes = frame.build();
+    for _ in 0..count {
+        kernel.xdp(&bytes);
+    }
+    let after = kernel.orphans(1);
+    assert_eq!(after.segments - before.segments, count);
+    after.found - before.found
+}
+
+#[test]
+fn one_of_64_segments_is_looked_at_while_nothing_is_wrong() {
+    with_listener("1", |kernel| {
+        let cpus = thread::available_parallelism().expect("a number of CPUs").get() as u64;
+        let looks = 4 * cpus;
+        for refused in [false, true] {
+            for flags in [ACK, RST, FIN | ACK, SYN | ACK] {
+                for frame in Frame::both() {
+                    let found = looked_at(kernel, &Frame { tcp_flags: flags, ..frame }, 64 * looks);
+                    // Every CPU counts for itself.
+                    assert!((looks - cpus..=looks + cpus).contains(&found), "{found} of {looks}, flags {flags:#x}");
+                }
+            }
+            assert_eq!(kernel.counter(Reason::Orphan) > 0, refused, "looked at, and dropped only when told so");
+            kernel.refuse_orphans();
+        }
+        let segments = kernel.orphans(1).segments;
+        kernel.xdp(&Frame::tcp_syn().build());
+        assert_eq!(kernel.orphans(1).segments, segments, "a request is none");
+    });
+}
+
+#[test]
+fn no_segment_of_an_open_connection_is_taken_for_an_orphan() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let edge = listener.local_addr().expect("an address");
+    let client = TcpStream::connect(edge).expect("connect");
+    let mut kernel = Kernel::load();
+    kernel.steer(&App { address: edge.ip().to_string(), ports: edge.port()..=edge.port(), ..App::default() });
+    kernel.listen();
+    kernel.attach_steering();
+    let own = client.local_addr().expect("an address");
+    let frame = Frame { source: own.ip(), source_port: own.port(), tcp_flags: ACK, ..Frame::tcp_syn() };
+    assert_eq!(looked_at(&kernel, &frame.to(&edge.ip().to_string(), edge.port()), 1000), 0);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{daemon::View, dataplane::status::ReasonCount};
+use crate::{daemon::View, dataplane::status::ReasonCount, shield::Kind};
 
 pub fn router(view: &Arc<View>) -> Router {
     Router::new()
@@ -77,6 +77,13 @@ impl Collector for KernelCollector {
             MetricType::Gauge,
         )?;
         protected.encode_gauge(&u64::from(self.0.protection().is_some()))?;
+        let floods = self.0.floods();
+        let help = "Applications that are under a flood, by its kind";
+        let mut metric = encoder.encode_descriptor("spectrum_floods", help, None, MetricType::Gauge)?;
+        for kind in [Kind::Syn, Kind::Orphans].map(Kind::as_str) {
+            let count = floods.iter().filter(|flood| flood.kind == kind).count();
+            metric.encode_family(&[("kind", kind)])?.encode_gauge(&(count as u64))?;
+        }
         let (passed, lost) = self.0.sampled();
         for (name, help, value) in [
             ("spectrum_samples", "Sampled packets that came from the kernel", passed),

@@ -21,6 +21,7 @@ use crate::{
         status::{self, KernelStatus},
     },
     model::Instance,
+    shield::Kind,
 };
 
 #[derive(Serialize)]
@@ -96,6 +97,10 @@ fn show_daemon(daemon: &DaemonStatus) {
             floods => format!("SYN flood on {}", floods.join(", ")),
         };
         output::line(&format!("protected mode: every SYN to this host gets a cookie ({floods})\n"));
+    }
+    // A SYN flood is told with the protected mode.
+    for flood in daemon.floods.iter().filter(|flood| flood.kind == Kind::Orphans.as_str()) {
+        output::line(&format!("flood of segments of no connection on {}: they are dropped\n", flood.name));
     }
     for degraded in &daemon.degraded {
         output::line(&format!("degraded: {degraded}\n"));

@@ -27,7 +27,7 @@ pub use self::{
     samples::SampleReader,
     start::Running,
     stream::{Stream, Wanted},
-    view::{AppStatus, DaemonStatus, Protection, RuleStatus, View},
+    view::{AppStatus, DaemonStatus, Flood, Protection, RuleStatus, View},
 };
 use self::{
     signals::{Signal, Signals},

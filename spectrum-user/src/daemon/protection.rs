@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Running, View, view::Protection};
+use super::{
+    Running, View,
+    view::{Flood, Protection},
+};
 use crate::{
     dataplane::{apply::Mode, instance::KernelInstance},
     model::{DesiredState, Instance, Shield, SynCookies},
-    shield::{self, Change, Floods, Switch, Sysctl, SysctlError},
+    shield::{self, Change, Floods, Kind, Switch, Sysctl, SysctlError},
     telemetry::{EventLog, NodeEvent, NodeEventKind},
 };
 
@@ -22,6 +25,7 @@ const COOKIE_VALID: Duration = Duration::from_mins(2);
 /// What is known of floods, and the switches.
 pub(super) struct Watch {
     floods: Floods,
+    orphans: Floods,
     syncookies: Switch,
     timestamps: Switch,
     looks: Interval,
@@ -44,7 +48,8 @@ impl Watch {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            floods: Floods::default(),
+            floods: Floods::of(Kind::Syn),
+            orphans: Floods::of(Kind::Orphans),
             syncookies: Switch::new(Sysctl::SynCookies, instance),
             timestamps: Switch::new(Sysctl::Timestamps, instance),
             looks,
@@ -76,23 +81,12 @@ impl Watch {
     fn look(&mut self, view: &View) {
         let elapsed = self.last.elapsed();
         self.last = Instant::now();
-        for (app, change) in self.floods.look(elapsed, &view.requests()) {
-            let name = view.name(app);
-            let told = match change {
-                Change::Began { requests, completed } => {
-                    log::warn!(
-                        "{name} is under a SYN flood: {requests:.0} requests a second, of which {:.1} % become connections",
-                        completed * 100.0
-                    );
-                    let event = NodeEvent::now(NodeEventKind::FloodBegan);
-                    event.with("requests_per_second", requests.round()).with("completed", completed)
-                }
-                Change::Ended => {
-                    log::warn!("the SYN flood on {name} is over");
-                    NodeEvent::now(NodeEventKind::FloodEnded)
-                }
-            };
-            view.events().tell(told.with("application", app.to_string()).with("name", name));
+        for floods in [&mut self.floods, &mut self.orphans] {
+            let kind = floods.kind();
+            for (app, change) in floods.look(elapsed, &view.counted(kind)) {
+                let event = told(kind, change, &view.name(app));
+                view.events().tell(event.with("application", app.to_string()).with("name", view.name(app)));
+            }
         }
     }
 
@@ -115,8 +109,21 @@ impl Watch {
         }
         let answer_scale = self.answer_scale(shield);
         // Orphans only while there is a flood, and not because an application wants cookies at all times.
-        self.tell_programs(Mode { refuse_orphans: !floods.is_empty(), answer_scale }, kernel);
+        let under_way = self.under_way(view);
+        self.tell_programs(Mode { refuse_orphans: !under_way.is_empty(), answer_scale }, kernel);
+        view.flooded(under_way);
         view.protected(self.syncookies.is_on().then_some(Protection { floods, always }));
+    }
+
+    fn under_way(&self, view: &View) -> Vec<Flood> {
+        let of = |floods: &Floods| {
+            let kind = floods.kind().as_str().to_owned();
+            floods
+                .under_way()
+                .map(|app| Flood { kind: kind.clone(), application: app.to_string(), name: view.name(app) })
+                .collect::<Vec<_>>()
+        };
+        [of(&self.floods), of(&self.orphans)].concat()
     }
 
     /// The window scale that answers to SYNs shall offer. The sysctl that lets the kernel read it back is set before the
@@ -170,6 +177,35 @@ impl Running {
         self.protection.look(&self.view);
         self.protection.switch(&self.view, &mut self.kernel, self.node.shield);
     }
+}
+
+/// Says so in the log; the event says the same.
+fn told(kind: Kind, change: Change, name: &str) -> NodeEvent {
+    let event = match (kind, change) {
+        (Kind::Syn, Change::Began { requests, completed }) => {
+            log::warn!(
+                "{name} is under a SYN flood: {requests:.0} requests a second, of which {:.1} % become connections",
+                completed * 100.0
+            );
+            let event = NodeEvent::now(NodeEventKind::FloodBegan);
+            event.with("requests_per_second", requests.round()).with("completed", completed)
+        }
+        (Kind::Orphans, Change::Began { requests, .. }) => {
+            log::warn!(
+                "{name} is under a flood of segments of no connection, {requests:.0} a second: they are dropped"
+            );
+            NodeEvent::now(NodeEventKind::FloodBegan).with("segments_per_second", requests.round())
+        }
+        (Kind::Syn, Change::Ended) => {
+            log::warn!("the SYN flood on {name} is over");
+            NodeEvent::now(NodeEventKind::FloodEnded)
+        }
+        (Kind::Orphans, Change::Ended) => {
+            log::warn!("the flood of segments of no connection on {name} is over");
+            NodeEvent::now(NodeEventKind::FloodEnded)
+        }
+    };
+    event.with("kind", kind.as_str())
 }
 
 fn wants_cookies(desired: &DesiredState) -> bool {

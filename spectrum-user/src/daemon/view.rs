@@ -51,6 +51,17 @@ struct Progress {
     problem: Option<String>,
     degraded: Vec<String>,
     protection: Option<Protection>,
+    floods: Vec<Flood>,
+}
+
+/// A flood that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flood {
+    /// `syn`, or `orphans`: TCP segments of no connection.
+    pub kind: String,
+    /// The id of the application that it is for.
+    pub application: String,
+    pub name: String,
 }
 
 /// The protected mode: every SYN of this network namespace gets a cookie.
@@ -78,6 +89,8 @@ pub struct DaemonStatus {
     /// While the protected mode is on, what it is on for.
     #[serde(default)]
     pub protection: Option<Protection>,
+    #[serde(default)]
+    pub floods: Vec<Flood>,
     /// Where the workers listen; only steering reaches it.
     pub listening: SocketAddr,
     pub applications: Vec<AppStatus>,
@@ -221,16 +234,31 @@ impl View {
             .collect()
     }
 
-    /// What a flood would show in, by application.
-    pub(super) fn requests(&self) -> Vec<(AppId, shield::Totals)> {
+    /// What a flood of this kind would show in, by application.
+    pub(super) fn counted(&self, kind: shield::Kind) -> Vec<(AppId, shield::Totals)> {
         let apps = self.read(|progress| progress.apps.clone());
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let totals = apps.iter().filter_map(|(number, name)| {
             let id = AppId::from_bytes(name.id);
-            let opened = self.metrics.known(id)?.sum(|shard| &shard.opened);
-            Some((id, shield::Totals { requests: counters.requests(*number).ok()?, opened }))
+            let totals = match kind {
+                shield::Kind::Syn => shield::Totals {
+                    requests: counters.requests(*number).ok()?,
+                    opened: self.metrics.known(id)?.sum(|shard| &shard.opened),
+                },
+                shield::Kind::Orphans => shield::Totals { requests: counters.orphans(*number).ok()?, opened: 0 },
+            };
+            Some((id, totals))
         });
         totals.collect()
+    }
+
+    pub(super) fn flooded(&self, floods: Vec<Flood>) {
+        self.change(|progress| progress.floods = floods);
+    }
+
+    /// The floods that are under way.
+    pub fn floods(&self) -> Vec<Flood> {
+        self.read(|progress| progress.floods.clone())
     }
 
     pub(super) fn protected(&self, protection: Option<Protection>) {
@@ -261,6 +289,7 @@ impl View {
             problem: progress.problem,
             degraded: progress.degraded,
             protection: progress.protection,
+            floods: progress.floods,
             listening: self.listening,
             applications,
         }

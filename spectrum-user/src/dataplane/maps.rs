@@ -6,7 +6,7 @@ use aya::{
 };
 use spectrum_common::{
     fair::Share,
-    layout::{Count, Meta, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
+    layout::{Count, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
     limits, names,
     reason::SLOTS,
     sketch::{self, Cell},
@@ -34,6 +34,7 @@ pub struct CounterMaps {
     pub(super) counters: PerCpuArray<MapData, Count>,
     pub(super) app_counters: PerCpuArray<MapData, Count>,
     pub(super) requests: PerCpuArray<MapData, u64>,
+    pub(super) orphans: PerCpuArray<MapData, Orphans>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,7 @@ impl CounterMaps {
             counters: source.open(names::COUNTERS)?,
             app_counters: source.open(names::APP_COUNTERS)?,
             requests: source.open(names::REQUESTS)?,
+            orphans: source.open(names::ORPHANS)?,
         })
     }
 }
@@ -115,7 +117,7 @@ pub struct Expected {
 }
 
 /// What a pinned map must look like before it is used.
-pub const EXPECTED: [Expected; 14] = [
+pub const EXPECTED: [Expected; 15] = [
     lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
     lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
     lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
@@ -125,6 +127,7 @@ pub const EXPECTED: [Expected; 14] = [
     array::<Count>(names::COUNTERS, SLOTS as usize),
     array::<Count>(names::APP_COUNTERS, limits::APPLICATIONS * SLOTS as usize),
     array::<u64>(names::REQUESTS, limits::APPLICATIONS),
+    array::<Orphans>(names::ORPHANS, limits::APPLICATIONS),
     array::<Policy>(names::POLICIES, limits::APPLICATIONS),
     array::<Share>(names::SHARES, limits::APPLICATIONS),
     array::<Cell>(names::SKETCH, sketch::ROWS * sketch::WIDTH),

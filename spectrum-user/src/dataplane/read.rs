@@ -9,7 +9,7 @@ use aya::maps::{
 use spectrum_common::{
     Reason,
     layout::{Count, Meta, ObjectId, app_counter},
-    names,
+    limits, names,
 };
 
 use super::{
@@ -60,6 +60,13 @@ impl CounterMaps {
     /// Requests for connections to an application, by its number.
     pub fn requests(&self, app: u32) -> Result<u64, MapError> {
         self.requests.get(&app, 0).map(|per_cpu| per_cpu.iter().sum())
+    }
+
+    /// Segments of no connection to an application, by its number: those that were looked at, each for as many as it stands
+    /// for.
+    pub fn orphans(&self, app: u32) -> Result<u64, MapError> {
+        let per_cpu = self.orphans.get(&app, 0)?;
+        Ok(per_cpu.iter().map(|orphans| orphans.found * limits::ORPHAN_STRIDE).sum())
     }
 
     /// As [`Self::total`], for one application's number.

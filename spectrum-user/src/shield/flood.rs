@@ -1,4 +1,4 @@
-//! Whether an application is under a SYN flood: a judgement over counters, without any I/O.
+//! Whether an application is under a flood: a judgement over counters, without any I/O.
 //!
 //! A flood of forged sources asks for many connections and completes few of them. A crowd completes them. So it takes
 //! both: far more requests than usual, and few connections that come of them, twice in a row.
@@ -7,14 +7,46 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::model::AppId;
 
-/// Requests per second that are never called a flood.
-const FLOOR: f64 = 2000.0;
+/// What there is a flood of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Requests for connections.
+    Syn,
+    /// Segments of no connection: ACK, RST, FIN, SYN-ACK. None of them ever completes anything.
+    Orphans,
+}
+
+impl Kind {
+    /// The name in status, metrics and the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::Orphans => "orphans",
+        }
+    }
+
+    /// How many a second are never called a flood.
+    const fn floor(self) -> f64 {
+        match self {
+            Self::Syn => 2000.0,
+            Self::Orphans => 4000.0,
+        }
+    }
+
+    /// Looks in a row that must be suspicious: connections of the last moment are not complete yet. And thousands of peers
+    /// may not know yet that their connections are gone: each is told by one reset, and then is quiet.
+    const fn looks(self) -> u32 {
+        match self {
+            Self::Syn => 2,
+            Self::Orphans => 4,
+        }
+    }
+}
+
 /// How many times the usual rate is suspicious.
 const ABOVE_USUAL: f64 = 8.0;
 /// The share of requests that become connections in a crowd, at the least.
 const COMPLETED: f64 = 0.3;
-/// Looks in a row that must be suspicious: connections of the last moment are not complete yet.
-const LOOKS: u32 = 2;
 /// The share of the suspicious rate below which it is calm.
 const CALM_BELOW: f64 = 0.5;
 /// How long it must be calm. The kernel takes cookies for two minutes after it gave the last one
@@ -26,9 +58,9 @@ const USUAL_OVER: Duration = Duration::from_mins(5);
 /// What has been counted for an application so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// SYNs that no rule refused.
+    /// SYNs that no rule refused, or segments of no connection.
     pub requests: u64,
-    /// Connections accepted.
+    /// Connections accepted; of orphans none.
     pub opened: u64,
 }
 
@@ -44,22 +76,33 @@ pub enum Change {
     Ended,
 }
 
-/// The applications that are watched.
-#[derive(Debug, Default)]
-pub struct Floods(HashMap<AppId, Watch>);
+/// The applications that are watched for floods of one kind.
+#[derive(Debug)]
+pub struct Floods {
+    kind: Kind,
+    watches: HashMap<AppId, Watch>,
+}
 
 impl Floods {
+    pub fn of(kind: Kind) -> Self {
+        Self { kind, watches: HashMap::new() }
+    }
+
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Judges by what was counted since the last look, `elapsed` ago by a clock that never jumps. Applications that are
     /// gone are forgotten.
     pub fn look(&mut self, elapsed: Duration, totals: &[(AppId, Totals)]) -> Vec<(AppId, Change)> {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.watches);
         let mut changes = Vec::new();
         for (app, totals) in totals {
             let mut watch = before.remove(app).unwrap_or_else(|| Watch::begin(*totals));
-            if let Some(change) = watch.look(elapsed, *totals) {
+            if let Some(change) = watch.look(self.kind, elapsed, *totals) {
                 changes.push((*app, change));
             }
-            self.0.insert(*app, watch);
+            self.watches.insert(*app, watch);
         }
         changes.extend(before.into_iter().filter(|(_, watch)| watch.is_flood()).map(|(app, _)| (app, Change::Ended)));
         changes
@@ -67,7 +110,7 @@ impl Floods {
 
     /// The applications that are under a flood.
     pub fn under_way(&self) -> impl Iterator<Item = AppId> {
-        self.0.iter().filter(|(_, watch)| watch.is_flood()).map(|(app, _)| *app)
+        self.watches.iter().filter(|(_, watch)| watch.is_flood()).map(|(app, _)| *app)
     }
 }
 
@@ -96,7 +139,7 @@ impl Watch {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of a moment, compared roughly")]
-    fn look(&mut self, elapsed: Duration, totals: Totals) -> Option<Change> {
+    fn look(&mut self, kind: Kind, elapsed: Duration, totals: Totals) -> Option<Change> {
         if elapsed.is_zero() {
             return None;
         }
@@ -106,7 +149,7 @@ impl Watch {
         self.last = totals;
         let rate = requests / elapsed.as_secs_f64();
         let completed = if requests > 0.0 { opened / requests } else { 1.0 };
-        let suspicious_from = FLOOR.max(ABOVE_USUAL * self.usual);
+        let suspicious_from = kind.floor().max(ABOVE_USUAL * self.usual);
         let (state, change) = match self.state {
             State::Flood { calm } if rate < CALM_BELOW * suspicious_from => {
                 let calm = calm + elapsed;
@@ -115,7 +158,7 @@ impl Watch {
             State::Flood { .. } => (State::Flood { calm: Duration::ZERO }, None),
             _ if rate <= suspicious_from || completed >= COMPLETED => (State::Quiet, None),
             State::Quiet => (State::Suspicious { looks: 1 }, None),
-            State::Suspicious { looks } if looks + 1 < LOOKS => (State::Suspicious { looks: looks + 1 }, None),
+            State::Suspicious { looks } if looks + 1 < kind.looks() => (State::Suspicious { looks: looks + 1 }, None),
             State::Suspicious { .. } => {
                 (State::Flood { calm: Duration::ZERO }, Some(Change::Began { requests: rate, completed }))
             }
@@ -146,8 +189,8 @@ mod tests {
     }
 
     impl Run {
-        fn new() -> Self {
-            let mut run = Self { floods: Floods::default(), totals: Totals::default() };
+        fn new(kind: Kind) -> Self {
+            let mut run = Self { floods: Floods::of(kind), totals: Totals::default() };
             run.look(0, 0);
             run
         }
@@ -169,7 +212,7 @@ mod tests {
 
     #[test]
     fn many_requests_of_which_few_complete_are_a_flood_at_the_second_look() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         assert_eq!(run.look(5000, 10), []);
         let [Change::Began { requests, completed }] = run.look(5000, 10)[..] else { panic!("no flood") };
         assert!((requests - 10_000.0).abs() < 1.0 && (completed - 0.002).abs() < 1e-6, "{requests} {completed}");
@@ -178,14 +221,14 @@ mod tests {
 
     #[test]
     fn a_crowd_is_no_flood() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         assert_eq!(run.many(100, 50_000, 40_000), []);
         assert!(!run.is_flood());
     }
 
     #[test]
     fn a_moment_is_no_flood() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         for _ in 0..20 {
             assert_eq!(run.look(50_000, 0), []);
             assert_eq!(run.look(10, 10), []);
@@ -194,13 +237,13 @@ mod tests {
 
     #[test]
     fn few_requests_are_no_flood_whatever_becomes_of_them() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         assert_eq!(run.many(1000, 1000, 0), []);
     }
 
     #[test]
     fn what_is_usual_for_an_application_is_no_flood() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         // Ten minutes of 4000 a second, all complete; then many that do not, but not many more.
         run.many(1200, 2000, 2000);
         assert_eq!(run.many(20, 10_000, 100), [], "five times the usual rate");
@@ -209,7 +252,7 @@ mod tests {
 
     #[test]
     fn it_ends_after_a_minute_of_calm_and_not_before() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         run.many(2, 50_000, 0);
         assert_eq!(run.many(119, 10, 10), []);
         run.look(50_000, 0);
@@ -220,15 +263,45 @@ mod tests {
 
     #[test]
     fn an_application_that_is_removed_ends_its_flood() {
-        let mut run = Run::new();
+        let mut run = Run::new(Kind::Syn);
         run.many(2, 50_000, 0);
         assert_eq!(run.floods.look(LOOK, &[]), [(app("a"), Change::Ended)]);
         assert!(!run.is_flood());
     }
 
     #[test]
+    fn segments_of_no_connection_are_a_flood_after_two_seconds_of_them() {
+        let mut run = Run::new(Kind::Orphans);
+        assert_eq!(run.many(3, 5000, 0), []);
+        assert!(matches!(run.look(5000, 0)[..], [Change::Began { .. }]));
+        assert_eq!(run.many(119, 900, 0), [], "calm is less than half of 4000 a second");
+        assert_eq!(run.look(900, 0), [Change::Ended]);
+    }
+
+    #[test]
+    fn peers_that_learn_that_their_connections_are_gone_are_no_flood() {
+        let mut run = Run::new(Kind::Orphans);
+        assert_eq!(run.many(3, 20_000, 0), []);
+        assert_eq!(run.many(100, 1500, 0), []);
+        assert!(!run.is_flood());
+    }
+
+    /// A machine that slept: the time of the looks stood still with it (`CLOCK_MONOTONIC`), or a look came late.
+    #[test]
+    fn a_late_look_judges_by_the_rate_and_a_jump_is_no_flood() {
+        let mut floods = Floods::of(Kind::Syn);
+        let seen = |requests| [(app("a"), Totals { requests, opened: 0 })];
+        assert_eq!(floods.look(LOOK, &seen(0)), []);
+        let hour = Duration::from_hours(1);
+        assert_eq!(floods.look(hour, &seen(1_000_000)), [], "278 a second");
+        assert_eq!(floods.look(hour, &seen(2_000_000)), []);
+        assert_eq!(floods.look(Duration::MAX, &seen(u64::MAX)), []);
+        assert_eq!(floods.under_way().count(), 0);
+    }
+
+    #[test]
     fn what_was_counted_before_the_first_look_and_counters_that_go_back_say_nothing() {
-        let mut floods = Floods::default();
+        let mut floods = Floods::of(Kind::Syn);
         let seen = |requests| [(app("a"), Totals { requests, opened: 0 })];
         assert_eq!(floods.look(LOOK, &seen(1_000_000)), []);
         assert_eq!(floods.look(LOOK, &seen(0)), []);

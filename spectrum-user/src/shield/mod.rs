@@ -6,6 +6,6 @@ mod flood;
 mod scale;
 mod sysctl;
 
-pub use flood::{Change, Floods, Totals};
+pub use flood::{Change, Floods, Kind, Totals};
 pub use scale::offered as offered_scale;
 pub use sysctl::{Switch, Sysctl, SysctlError, restore};
