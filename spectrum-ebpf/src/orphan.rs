@@ -30,7 +30,7 @@ pub(crate) fn is_refused(ctx: &XdpContext, packet: &Packet, app: u32) -> bool {
         return false;
     }
     if let Some(orphans) = sample {
-        // SAFETY: the map returned it, and this CPU's slot has no other writer while the program runs.
+        // SAFETY: as in `sample`.
         unsafe { (*orphans).found += 1 };
     }
     refused
@@ -40,12 +40,10 @@ pub(crate) fn is_refused(ctx: &XdpContext, packet: &Packet, app: u32) -> bool {
 #[inline(always)]
 fn sample(app: u32) -> Option<*mut Orphans> {
     let orphans = ORPHANS.get_ptr_mut(app)?;
-    // SAFETY: as above.
-    let segments = unsafe {
-        (*orphans).segments += 1;
-        (*orphans).segments
-    };
-    (segments % limits::ORPHAN_STRIDE == 0).then_some(orphans)
+    // SAFETY: the map returned it, and this CPU's slot has no other writer while the program runs.
+    let segments = unsafe { &mut (*orphans).segments };
+    *segments += 1;
+    segments.is_multiple_of(limits::ORPHAN_STRIDE).then_some(orphans)
 }
 
 #[inline(always)]

@@ -63,10 +63,13 @@ fn source(packet: &Packet) -> Source {
     let [first, second, _, last] = packet.source;
     match packet.family {
         // No IPv6 address that anybody sends from begins with 96 zero bits: the two cannot be mistaken for each other.
-        Family::V4 => Source { host: last as u64, network: (last & u32::from_ne_bytes([255, 255, 255, 0])) as u64 },
+        Family::V4 => {
+            let network = last & u32::from_ne_bytes([255, 255, 255, 0]);
+            Source { host: u64::from(last), network: u64::from(network) }
+        }
         Family::V6 => {
-            let host = (first as u64) | (second as u64) << 32;
-            Source { host, network: (first as u64) | ((second & u32::from_ne_bytes([255, 255, 0, 0])) as u64) << 32 }
+            let both = |second: u32| u64::from(first) | u64::from(second) << 32;
+            Source { host: both(second), network: both(second & u32::from_ne_bytes([255, 255, 0, 0])) }
         }
     }
 }
