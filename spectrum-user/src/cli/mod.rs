@@ -14,6 +14,7 @@ mod quickstart;
 mod rule;
 mod run;
 mod status;
+mod top;
 mod unload;
 mod why;
 
@@ -72,6 +73,8 @@ enum Command {
         #[command(flatten)]
         instance: InstanceName,
     },
+    /// Packets, connections, drops and the top sources, live.
+    Top(top::Top),
     /// What works here, what is degraded, and what to do about it.
     Doctor,
     /// A working example on this machine's loopback, until Ctrl-C.
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
             Command::Why(why) => why::why(&why, output).await,
             Command::Events(asked) => events::events(asked, output).await,
             Command::Rule { verb, instance } => rule::rule(verb, instance.instance, output).await,
+            Command::Top(asked) => Box::pin(top::top(asked, output)).await,
             Command::Doctor => doctor::doctor(output).await,
             Command::Quickstart => Box::pin(quickstart::quickstart()).await,
         }

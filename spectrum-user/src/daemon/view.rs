@@ -96,7 +96,7 @@ pub struct DaemonStatus {
     pub applications: Vec<AppStatus>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppStatus {
     pub id: String,
     pub hostname: String,

@@ -6,27 +6,23 @@ mod filter;
 mod pcap;
 mod ring;
 mod row;
+mod source;
 
 use std::{
     io::{IsTerminal as _, Write as _},
     net::IpAddr,
     path::PathBuf,
     process::ExitCode,
-    time::Duration,
 };
 
 use clap::Args;
 use ipnet::IpNet;
 use serde_json::Value;
-use tokio::time::{Interval, interval};
 
-use self::{filter::Filter, pcap::Capture, ring::Ring};
-use super::{InstanceName, control, instance::chosen, output::Output};
-use crate::{
-    daemon::Wanted,
-    dataplane::{lock::control_socket, pins::Pins},
-    model::Instance,
-};
+pub(super) use self::source::Source;
+use self::{filter::Filter, pcap::Capture};
+use super::{InstanceName, instance::chosen, output::Output};
+use crate::daemon::Wanted;
 
 #[derive(Debug, Args)]
 pub(super) struct Events {
@@ -74,52 +70,6 @@ pub(super) async fn events(asked: Events, output: Output) -> anyhow::Result<Exit
         };
         if !printer.print(&line)? {
             return Ok(ExitCode::SUCCESS);
-        }
-    }
-}
-
-/// Who tells what happens.
-enum Source {
-    Daemon(control::Lines),
-    Ring { ring: Box<Ring>, look: Interval },
-}
-
-/// How soon a daemon that was started is seen.
-const LOOK: Duration = Duration::from_millis(500);
-
-impl Source {
-    async fn find(instance: &Instance, wanted: Wanted) -> anyhow::Result<Self> {
-        let Wanted { passed, packets, only_samples } = wanted;
-        let path = format!("/events?passed={passed}&packets={packets}&only_samples={only_samples}");
-        if let Some(lines) = control::lines(instance, &path).await? {
-            return Ok(Self::Daemon(lines));
-        }
-        let pins = Pins::of(instance);
-        anyhow::ensure!(pins.exist(), "instance `{instance}` is not loaded, and no daemon runs: nothing happens");
-        eprintln!(
-            "no daemon of instance `{instance}` answers: these are the kernel's samples alone, read from {}",
-            pins.directory().display()
-        );
-        Ok(Self::Ring { ring: Box::new(Ring::open(&pins, wanted)?), look: interval(LOOK) })
-    }
-
-    /// The next line. None: another source has to be found.
-    async fn next(&mut self, instance: &Instance) -> anyhow::Result<Option<String>> {
-        match self {
-            Self::Daemon(lines) => {
-                let line = lines.next().await?;
-                if line.is_none() {
-                    eprintln!("the daemon has ended");
-                }
-                Ok(line)
-            }
-            Self::Ring { ring, look } => loop {
-                tokio::select! {
-                    line = ring.next() => return line.map(Some),
-                    // The ring has one reader: once there is a daemon, it is that.
-                    _ = look.tick() => if control_socket(instance).is_some() { return Ok(None) },
-                }
-            },
         }
     }
 }

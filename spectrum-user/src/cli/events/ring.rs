@@ -18,7 +18,7 @@ use crate::{
     model::{AppId, RuleId},
 };
 
-pub(super) struct Ring {
+pub(in crate::cli) struct Ring {
     samples: Samples,
     pins: Pins,
     names: PinnedNames,
