@@ -73,6 +73,38 @@ pub enum Action {
     Answer,
 }
 
+/// A part of the program that a packet goes through, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// From bytes to addresses, ports and protocol.
+    Parse,
+    /// Who owns the destination.
+    Steering,
+    /// What no client sends, and fragments.
+    Sanity,
+    /// Allow and block by source.
+    Access,
+    /// What the application refuses by itself: filters of datagrams, rates.
+    Policy,
+    /// SYNs answered with a cookie; segments of no connection.
+    Flood,
+}
+
+impl Stage {
+    pub const ALL: [Self; 6] = [Self::Parse, Self::Steering, Self::Sanity, Self::Access, Self::Policy, Self::Flood];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Steering => "steering",
+            Self::Sanity => "sanity",
+            Self::Access => "access",
+            Self::Policy => "policy",
+            Self::Flood => "flood",
+        }
+    }
+}
+
 /// Counter slots per application, with room for reasons to come without another layout.
 pub const SLOTS: u32 = 32;
 
@@ -197,6 +229,26 @@ impl Reason {
             | Self::OpenConnection
             | Self::Simulated => Action::Pass,
             Self::SynCookie => Action::Answer,
+        }
+    }
+
+    /// Where the program had its last word. None: it went through all of them.
+    pub const fn stage(self) -> Option<Stage> {
+        match self {
+            Self::NotIp | Self::Truncated | Self::Malformed | Self::OtherProtocol | Self::TooManyHeaders => {
+                Some(Stage::Parse)
+            }
+            Self::LaterFragment
+            | Self::NotOurs
+            | Self::ClosedPort
+            | Self::ClosedPortReset
+            | Self::NoListener
+            | Self::OpenConnection => Some(Stage::Steering),
+            Self::Fragment | Self::IllegalFlags | Self::Land | Self::PortZero => Some(Stage::Sanity),
+            Self::Blocked => Some(Stage::Access),
+            Self::Reflection | Self::Signature | Self::SourceRate | Self::AppRate => Some(Stage::Policy),
+            Self::SynCookie | Self::Orphan => Some(Stage::Flood),
+            Self::Steered | Self::Allowed | Self::Simulated => None,
         }
     }
 

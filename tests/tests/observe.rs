@@ -174,6 +174,37 @@ fn why_is_answered_by_the_kernel_program_with_the_rule_that_decides() {
     assert_eq!(why("192.0.2.2", "198.51.100.10:80")["reason"], "closed_port");
     assert_eq!(why("192.0.2.66", "192.0.2.1:22")["reason"], "not_ours");
 
+    let stage = |answer: &Value, stage: &str| -> String {
+        let stages = answer["stages"].as_array().unwrap();
+        stages.iter().find(|known| known["stage"] == stage).unwrap()["outcome"].as_str().unwrap().to_owned()
+    };
+    for (answer, outcomes) in [
+        (&blocked, [("parse", "pass"), ("sanity", "pass"), ("access", "drop"), ("flood", "not reached")]),
+        (&allowed, [("steering", "pass"), ("access", "pass"), ("flood", "pass"), ("serve", "pass")]),
+        (
+            &why("192.0.2.2", "198.51.100.10:80"),
+            [("steering", "drop"), ("sanity", "not reached"), ("access", "not reached"), ("flood", "not reached")],
+        ),
+    ] {
+        for (name, outcome) in outcomes {
+            assert_eq!(stage(answer, name), outcome, "{name}: {answer}");
+        }
+    }
+    let segment = &allowed["segment"];
+    assert_eq!((&segment["now"]["reason"], &segment["protected"]["reason"]), (&"allowed".into(), &"orphan".into()));
+    assert_eq!(blocked["segment"]["protected"]["reason"], "blocked");
+    assert!(segment["protected_syn"].as_str().unwrap().contains("cookie"));
+    assert_eq!(edge.counter("no_listener") + edge.counter("orphan"), 0, "nor is a segment that was asked about");
+    // In the protected mode the program answers a SYN, also one that is only asked about.
+    world.edge().stdout("sysctl", &["-w", "net.ipv4.tcp_syncookies=2"]);
+    let answered = why("203.0.113.77", "198.51.100.10:443");
+    assert_eq!((&answered["reason"], stage(&answered, "flood")), (&"syn_cookie".into(), "answer".into()));
+    world.edge().stdout("sysctl", &["-w", "net.ipv4.tcp_syncookies=1"]);
+    let text = world.edge().spectrum_ok(&["why", "192.0.2.66", "--to", "198.51.100.10:443"]);
+    assert!(text.contains("access    drop") && text.contains("flood     not reached"), "{text}");
+    let datagram = world.edge().spectrum_ok(&["why", "192.0.2.2", "--to", "198.51.100.10:443", "--udp"]);
+    assert!(datagram.contains("a datagram:") && !datagram.contains("protected"), "{datagram}");
+
     edge.kill();
     assert_eq!(why("192.0.2.66", "198.51.100.10:443")["reason"], "blocked", "the shield answers without a daemon");
 }

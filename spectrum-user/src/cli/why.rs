@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
-use spectrum_common::{layout::steer_flags, reason::Action, steer};
+use spectrum_common::{layout::steer_flags, reason::Stage, steer};
 
 use super::{
     Why, control,
@@ -15,10 +15,10 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    daemon::{AppStatus, DaemonStatus, RuleAnswer, RuleStatus, require},
+    daemon::{AppStatus, DaemonStatus, RuleAnswer, RuleStatus, require, sample_event},
     dataplane::{
         events::Sample,
-        explain::Explainer,
+        explain::{Explainer, Kind},
         image::{MapImage, address},
         maps::{ConfigMaps, MapSource},
         pins::Pins,
@@ -40,6 +40,43 @@ struct Answer {
     rule: Option<Object<RuleStatus>>,
     /// Whether a daemon is there to accept what passes.
     served: bool,
+    /// What each stage of the program says, as far as the packet gets.
+    stages: Vec<StageAnswer>,
+    /// Of TCP: a segment that begins no connection, and what the protected mode would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
+}
+
+#[derive(Serialize)]
+struct StageAnswer {
+    stage: &'static str,
+    /// `pass`, `drop`, `answer`, or `not reached`.
+    outcome: &'static str,
+    says: String,
+}
+
+/// Of a segment of no connection that this host knows; an open one's always get past the last stage.
+#[derive(Serialize)]
+struct Segment {
+    now: Verdict,
+    /// While a flood lasts.
+    protected: Verdict,
+    /// What becomes of SYNs in the protected mode.
+    protected_syn: String,
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    action: &'static str,
+    reason: &'static str,
+    explanation: &'static str,
+}
+
+impl Verdict {
+    fn of(sample: &Sample) -> Self {
+        let reason = sample.reason;
+        Self { action: sample_event::action(reason.action()), reason: reason.as_str(), explanation: reason.explain() }
+    }
 }
 
 /// An object as the kernel knows it, with what the daemon adds.
@@ -66,8 +103,18 @@ pub(super) async fn why(question: &Why, output: Output) -> anyhow::Result<ExitCo
     let daemon: Option<DaemonStatus> = control::get(&instance, "/status").await?;
     let mut answers = Vec::new();
     for to in targets {
-        let sample = explainer.explain(question.address, to, transport)?;
-        answers.push(answer(&sample, transport, &image, daemon.as_ref(), &instance).await?);
+        let kind = if question.udp { Kind::Datagram } else { Kind::Request };
+        let sample = explainer.explain(question.address, to, kind, false)?;
+        let mut answer = answer(&sample, transport, &image, daemon.as_ref(), &instance).await?;
+        answer.stages = stages(&answer, &sample);
+        if !question.udp {
+            let now = explainer.explain(question.address, to, Kind::Segment, false)?;
+            let protected = explainer.explain(question.address, to, Kind::Segment, true)?;
+            let protected_syn = protected_syn(&answer, &sample, &image);
+            answer.segment =
+                Some(Segment { now: Verdict::of(&now), protected: Verdict::of(&protected), protected_syn });
+        }
+        answers.push(answer);
     }
     match output {
         Output::Json => output::json(&answers)?,
@@ -114,59 +161,107 @@ async fn answer(
         from: sample.source,
         to: SocketAddr::new(sample.destination, sample.destination_port),
         transport: transport.as_str(),
-        action: match sample.reason.action() {
-            Action::Pass => "pass",
-            Action::Drop => "drop",
-            Action::Answer => "answer",
-        },
+        action: sample_event::action(sample.reason.action()),
         reason: sample.reason.as_str(),
         explanation: sample.reason.explain(),
         application,
         rule,
         served: daemon.is_some(),
+        stages: Vec::new(),
+        segment: None,
     })
 }
 
 fn show(answer: &Answer) {
-    let Answer { from, to, transport, action, reason, .. } = answer;
+    let Answer { from, to, transport, action, reason, segment, .. } = answer;
+    let first = if segment.is_some() { "a SYN" } else { "a datagram" };
     output::line(&format!("{transport} from {from} to {to}: {action} ({reason})\n"));
-    for (name, says) in stages(answer) {
-        output::line(&format!("  {name:<9} {says}\n"));
+    output::line(&format!("  {first}:\n"));
+    for StageAnswer { stage, outcome, says } in &answer.stages {
+        output::line(&format!("    {stage:<9} {outcome:<12} {}\n", output::printable(says)));
+    }
+    let Some(Segment { now, protected, protected_syn }) = segment else { return };
+    output::line(
+        "  a segment of a connection that this host does not know (those of open ones pass where a SYN does):\n",
+    );
+    for (when, verdict) in [("now", now), ("protected", protected)] {
+        output::line(&format!("    {when:<9} {:<12} {} ({})\n", verdict.action, verdict.explanation, verdict.reason));
+    }
+    output::line(&format!("  in the protected mode a SYN {protected_syn}\n"));
+}
+
+/// What each stage of the program says, and what comes of what passes. Where the program had its last word is what its
+/// reason tells; the stages before it have let the packet through.
+fn stages(answer: &Answer, sample: &Sample) -> Vec<StageAnswer> {
+    let last = sample.reason.stage();
+    let mut stages: Vec<StageAnswer> = Stage::ALL
+        .into_iter()
+        .map(|stage| {
+            let (outcome, says) = match last {
+                Some(last) if stage > last => ("not reached", String::new()),
+                Some(last) if stage == last => (answer.action, says(stage, answer, true)),
+                _ => ("pass", says(stage, answer, false)),
+            };
+            StageAnswer { stage: stage.as_str(), outcome, says }
+        })
+        .collect();
+    if answer.action == "pass" && answer.application.is_some() {
+        let details = answer.application.as_ref().and_then(|app| app.details.as_ref());
+        let (outcome, says) = match details {
+            Some(app) if answer.served => {
+                ("pass", format!("the daemon accepts, and dials {}", app.origins.join(" or ")))
+            }
+            _ => ("refused", "no daemon listens: the kernel answers with a reset".to_owned()),
+        };
+        stages.push(StageAnswer { stage: "serve", outcome, says });
+    }
+    stages
+}
+
+/// One stage in words; `last` where it decided.
+fn says(stage: Stage, answer: &Answer, last: bool) -> String {
+    let Answer { explanation, application, rule, .. } = answer;
+    let details = application.as_ref().and_then(|app| app.details.as_ref());
+    match (stage, application) {
+        (Stage::Access, Some(_)) => match rule {
+            Some(Object { id, details: Some(rule) }) => {
+                let notes = if rule.notes.is_empty() { String::new() } else { format!(" \"{}\"", rule.notes) };
+                let tried = if rule.simulate { ", only tried" } else { "" };
+                let source = rule.source.as_ref().map(|source| format!("{source} ")).unwrap_or_default();
+                let (mode, target, scope) = (&rule.mode, &rule.target, &rule.scope);
+                format!("{mode} {target} of scope {scope}{notes}{tried} ({source}rule {id})")
+            }
+            Some(Object { id, details: None }) => format!("{explanation}: rule {id}"),
+            None if details.is_some_and(|app| !app.ip_firewall) => {
+                "the application has ip_firewall off: no rule is asked".to_owned()
+            }
+            None => "no rule names the source".to_owned(),
+        },
+        _ if last => (*explanation).to_owned(),
+        (Stage::Parse, _) => "readable".to_owned(),
+        (Stage::Steering, Some(app)) => match details {
+            Some(details) => format!("application {} {} ({})", details.hostname, details.protocol, app.id),
+            None => format!("application {}", app.id),
+        },
+        (Stage::Sanity, _) => "flags, ports and addresses that a client may send, and no fragment".to_owned(),
+        (Stage::Policy, _) => "no filter or rate of the application objects to one packet".to_owned(),
+        (Stage::Flood, _) if answer.transport == "udp" => "nothing is asked of a datagram".to_owned(),
+        (Stage::Flood, _) => "no cookie is asked for now".to_owned(),
+        (Stage::Steering | Stage::Access, None) => String::new(),
     }
 }
 
-/// What each stage says, as far as the packet gets.
-fn stages(answer: &Answer) -> Vec<(&'static str, String)> {
-    let Answer { action, explanation, application, rule, served, .. } = answer;
-    let mut stages = vec![("parse", "readable".to_owned())];
-    let Some(application) = application else {
-        stages.push(("steering", (*explanation).to_owned()));
-        return stages;
+/// What becomes of a SYN in the protected mode, which is a sysctl of the whole namespace and cannot be tried.
+fn protected_syn(answer: &Answer, sample: &Sample, image: &MapImage) -> String {
+    let Some(app) = sample.app.filter(|_| sample.reason.stage().is_none_or(|stage| stage > Stage::Access)) else {
+        return format!("gets the same: {}", answer.reason);
     };
-    let details = application.details.as_ref();
-    stages.push(match details {
-        Some(app) => ("steering", format!("application {} {} ({})", app.hostname, app.protocol, application.id)),
-        None => ("steering", format!("application {}", application.id)),
-    });
-    stages.push(match rule {
-        Some(Object { id, details: Some(rule) }) => {
-            let notes = if rule.notes.is_empty() { String::new() } else { format!(" \"{}\"", rule.notes) };
-            let tried = if rule.simulate { ", only tried" } else { "" };
-            let source = rule.source.as_ref().map(|source| format!("{source} ")).unwrap_or_default();
-            let (mode, target, scope) = (&rule.mode, &rule.target, &rule.scope);
-            ("access", format!("{mode} {target} of scope {scope}{notes}{tried} ({source}rule {id})"))
-        }
-        Some(Object { id, details: None }) => ("access", format!("{explanation}: rule {id}")),
-        None if details.is_some_and(|app| !app.ip_firewall) => {
-            ("access", "the application has ip_firewall off: no rule is asked".to_owned())
-        }
-        None => ("access", "no rule names the source".to_owned()),
-    });
-    if *action == "pass" {
-        stages.push(match details {
-            Some(app) if *served => ("serve", format!("the daemon accepts, and dials {}", app.origins.join(" or "))),
-            _ => ("serve", "no daemon listens: the kernel answers with a reset".to_owned()),
-        });
+    let never = image.steer.values().any(|value| value.app == app && value.flags & steer_flags::NO_SYN_COOKIES != 0);
+    if never {
+        "is left to the kernel (`syn_cookies = \"never\"`), which answers with a cookie itself".to_owned()
+    } else if !answer.served {
+        "is refused: no daemon listens".to_owned()
+    } else {
+        "is answered with a cookie (syn_cookie)".to_owned()
     }
-    stages
 }

@@ -1,27 +1,38 @@
 //! `spectrum why`: the verdict of the kernel program itself on a packet of a kind.
 //!
 //! The program is loaded once more over the instance's configuration maps, with counters and events of its own, and run
-//! on one made-up packet. Nothing of the instance changes, and nothing is sent.
+//! on made-up packets. Nothing that the instance is configured by changes, nothing is counted, and nothing is sent.
 
 use std::net::{IpAddr, SocketAddr};
 
 use aya::{
     TestRun as _, TestRunOptions,
-    maps::{MapData, RingBuf},
+    maps::{Array, MapData, MapError, RingBuf},
     programs::ProgramError,
 };
-use spectrum_common::names;
+use spectrum_common::{layout::mode, names};
 
 use super::{
     events::{self, Sample},
     load::{LoadError, Loaded, Options},
-    maps::{MapSource, OpenMapError, open_events},
+    maps::{MapSource, OpenMapError, open_events, open_private_mode},
     pins::Pins,
 };
 use crate::model::Transport;
 
-/// The maps that decide. All others are private to the question.
-const DECIDING: [&str; 4] = [names::STEER, names::RULES_V4, names::RULES_V6, names::POLICIES];
+/// The maps that decide. All others are private to the question, `MODE` so that it can be asked what would be.
+const DECIDING: [&str; 5] = [names::STEER, names::RULES_V4, names::RULES_V6, names::POLICIES, names::LISTENERS];
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A SYN.
+    Request,
+    /// A TCP segment with data, of a connection that this host does not know.
+    Segment,
+    /// A UDP datagram.
+    Datagram,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
@@ -31,6 +42,8 @@ pub enum ExplainError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Map(#[from] OpenMapError),
+    #[error("set the mode of the question")]
+    Mode(#[source] MapError),
     #[error("run the XDP program on a packet")]
     Run(#[source] ProgramError),
     #[error("the XDP program said nothing about the packet")]
@@ -41,6 +54,7 @@ pub enum ExplainError {
 pub struct Explainer {
     loaded: Loaded,
     answers: RingBuf<MapData>,
+    mode: Array<MapData, u32>,
 }
 
 impl Explainer {
@@ -48,12 +62,15 @@ impl Explainer {
         let options = Options { pins: Some(pins), only: Some(&DECIDING), explain: true, log_level: 0 };
         let mut loaded = Loaded::load(options)?;
         let answers = open_events(MapSource::Object(&mut loaded.ebpf))?;
-        Ok(Self { loaded, answers })
+        let mode = open_private_mode(&mut loaded.ebpf)?;
+        Ok(Self { loaded, answers, mode })
     }
 
-    /// What happens to the first packet from `from` to `to`.
-    pub fn explain(&mut self, from: IpAddr, to: SocketAddr, transport: Transport) -> Result<Sample, ExplainError> {
-        let frame = frame(from, to, transport).ok_or(ExplainError::Families { from, to: to.ip() })?;
+    /// What happens to a packet from `from` to `to`; with `flood`, what would while one lasts.
+    pub fn explain(&mut self, from: IpAddr, to: SocketAddr, kind: Kind, flood: bool) -> Result<Sample, ExplainError> {
+        let frame = frame(from, to, kind).ok_or(ExplainError::Families { from, to: to.ip() })?;
+        let bits = if flood { mode::REFUSE_ORPHANS } else { 0 };
+        self.mode.set(0, bits, 0).map_err(ExplainError::Mode)?;
         self.loaded
             .xdp()?
             .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })
@@ -64,13 +81,15 @@ impl Explainer {
 
 /// A source port that no reflection list names.
 const SOURCE_PORT: u16 = 54321;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
 
-/// An Ethernet frame with a SYN, or an empty datagram, as far as the program reads it.
-fn frame(from: IpAddr, to: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+/// An Ethernet frame with a SYN, a segment, or an empty datagram, as far as the program reads it.
+fn frame(from: IpAddr, to: SocketAddr, kind: Kind) -> Option<Vec<u8>> {
     let mut frame = vec![0; 12];
-    let l4: u16 = match transport {
-        Transport::Tcp => 20,
-        Transport::Udp => 8,
+    let (transport, l4): (_, u16) = match kind {
+        Kind::Request | Kind::Segment => (Transport::Tcp, 20),
+        Kind::Datagram => (Transport::Udp, 8),
     };
     match (from, to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -91,9 +110,10 @@ fn frame(from: IpAddr, to: SocketAddr, transport: Transport) -> Option<Vec<u8>> 
     }
     frame.extend(SOURCE_PORT.to_be_bytes());
     frame.extend(to.port().to_be_bytes());
-    match transport {
-        Transport::Tcp => frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]),
-        Transport::Udp => frame.extend([0, 8, 0, 0]),
+    match kind {
+        Kind::Request => frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, SYN, 0xff, 0xff, 0, 0, 0, 0]),
+        Kind::Segment => frame.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, ACK, 0xff, 0xff, 0, 0, 0, 0]),
+        Kind::Datagram => frame.extend([0, 8, 0, 0]),
     }
     Some(frame)
 }

@@ -108,6 +108,11 @@ pub fn open_events(mut source: MapSource<'_>) -> Result<RingBuf<MapData>, OpenMa
     source.open(names::EVENTS)
 }
 
+/// What userspace has switched on, of an object that nobody pinned: for questions.
+pub(super) fn open_private_mode(ebpf: &mut Ebpf) -> Result<Array<MapData, u32>, OpenMapError> {
+    MapSource::Object(ebpf).open(names::MODE)
+}
+
 /// Key size, value size and capacity that this build expects of a pinned map.
 pub struct Expected {
     pub name: &'static str,
