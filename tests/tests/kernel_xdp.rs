@@ -570,7 +570,7 @@ fn a_flood_of_drops_makes_few_events_that_say_how_many_they_stand_for() {
         events.extend(kernel.events());
     }
     // An emulated machine is slow, and has more samples for it.
-    let seconds = begin.elapsed().as_secs() as usize + 1;
+    let seconds = usize::try_from(begin.elapsed().as_secs()).expect("a short test") + 1;
     let at_once = (limits::DROP_SAMPLES + limits::TRAFFIC_BURST) as usize;
     let most = at_once + seconds * (limits::DROP_SAMPLES + limits::TRAFFIC_SAMPLES) as usize;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,5 +1,7 @@
 //! An event in one line for people.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -29,22 +31,23 @@ pub(super) fn row(event: &Value) -> String {
 fn sample(event: &Value) -> String {
     let mut says = format!("{} {}", from_to(event), extension(event, "reason"));
     let flags = extension(event, "tcp_flags");
+    // Writing into a string cannot fail.
     if !flags.is_empty() {
-        says += &format!(" ({flags})");
+        let _ = write!(says, " ({flags})");
     }
     let rule =
         |key: &str| event.pointer(&format!("/extensions/rule/{key}")).and_then(Value::as_str).unwrap_or_default();
     if !rule("id").is_empty() {
-        says += &format!(": {} {} of scope {}", rule("mode"), rule("target"), rule("scope"));
+        let _ = write!(says, ": {} {} of scope {}", rule("mode"), rule("target"), rule("scope"));
         if !rule("notes").is_empty() {
-            says += &format!(" \"{}\"", rule("notes"));
+            let _ = write!(says, " \"{}\"", rule("notes"));
         }
-        says += &format!(" (rule {})", rule("id"));
+        let _ = write!(says, " (rule {})", rule("id"));
     }
     says += &of_application(event);
     let stands_for = number(event, "extensions", "drops").max(number(event, "extensions", "weight"));
     if stands_for > 1 {
-        says += &format!("; one of {stands_for}");
+        let _ = write!(says, "; one of {stands_for}");
     }
     says
 }

@@ -32,11 +32,8 @@ impl Screen {
             }
             let cut: String = line.chars().take(columns).collect();
             let heading = number == 0 || is_heading(&cut);
-            if self.bold && heading {
-                text += &format!("\x1b[1m{cut}\x1b[0m{CLEAR_LINE}");
-            } else {
-                text += &format!("{cut}{CLEAR_LINE}");
-            }
+            let (begin, end) = if self.bold && heading { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+            text.extend([begin, &cut, end, CLEAR_LINE]);
         }
         write(&(text + CLEAR_REST));
     }
