@@ -78,7 +78,7 @@ fn connections_and_drops_are_told_as_they_happen_with_reason_and_rule() {
     assert_eq!((&extensions["reason"], &extensions["hostname"]), (&"blocked".into(), &"app1.example.com".into()));
     assert_eq!(
         (&extensions["rule"]["target"], &extensions["rule"]["mode"]),
-        (&"192.0.2.66/32".into(), &"block".into())
+        (&"192.0.2.66".into(), &"block".into())
     );
     assert_eq!((&extensions["edge_port"], &extensions["tcp_flags"]), (&443.into(), &"SYN".into()));
     assert!(extensions["packet"].is_null(), "bytes only where they are asked for");
@@ -120,7 +120,7 @@ fn sampled_packets_are_written_as_tcpdump_reads_them() {
         assert!(packet.contains(part), "{part}: {read}");
     }
     let file = world.edge().namespace().run(|| std::fs::read("/mnt/drops.pcapng").unwrap());
-    assert!(String::from_utf8_lossy(&file).contains("blocked (SYN): block 192.0.2.66/32 of scope user"), "the comment");
+    assert!(String::from_utf8_lossy(&file).contains("blocked (SYN): block 192.0.2.66 of scope user"), "the comment");
 
     // The real length of what is longer than what is kept.
     drop(follower);
