@@ -52,6 +52,12 @@ pub mod steer_flags {
     pub const POLICY: u32 = 16;
     /// Fragments of datagrams are dropped.
     pub const NO_FRAGMENTS: u32 = 32;
+    /// Rules by autonomous system may speak of its clients: the source's is looked up.
+    pub const ASN_RULES: u32 = 64;
+    /// Rules by country may.
+    pub const COUNTRY_RULES: u32 = 128;
+    /// Either of the two.
+    pub const CLASS_RULES: u32 = ASN_RULES | COUNTRY_RULES;
     /// Either of the two.
     pub const CLOSED: u32 = CLOSED_DROP | CLOSED_RESET;
 }
@@ -107,6 +113,16 @@ pub struct RuleKeyV6 {
     /// [`SCOPE_USER`] or a zone number, big-endian.
     pub scope: [u8; 4],
     pub address: [u8; 16],
+}
+
+/// Key of `ASN_RULES` and `COUNTRY_RULES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct ClassKey {
+    /// [`SCOPE_USER`] or a zone number.
+    pub scope: u32,
+    /// An autonomous system's number, or a country as [`crate::geo::country`] writes it.
+    pub number: u32,
 }
 
 /// Value of `RULES_V4` and `RULES_V6`: what this prefix *and every prefix that covers it* say, so that one longest
@@ -266,6 +282,7 @@ shared! {
     crate::sketch::Cell: 8,
     RuleKeyV4: 8,
     RuleKeyV6: 20,
+    ClassKey: 8,
     RuleValue: 12,
     ObjectId: 16,
     Count: 16,

@@ -8,6 +8,7 @@
 pub mod answers;
 pub mod bucket;
 pub mod fair;
+pub mod geo;
 pub mod layout;
 pub mod limits;
 pub mod names;

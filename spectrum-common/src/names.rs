@@ -13,6 +13,12 @@ pub const STEER: &str = "STEER";
 pub const RULES_V4: &str = "RULES_V4";
 /// Access rules for IPv6 sources.
 pub const RULES_V6: &str = "RULES_V6";
+/// Access rules by autonomous system.
+pub const ASN_RULES: &str = "ASN_RULES";
+/// Access rules by country.
+pub const COUNTRY_RULES: &str = "COUNTRY_RULES";
+/// Source address to autonomous system and country.
+pub const GEO: &str = "GEO";
 /// Listening sockets by transport.
 pub const LISTENERS: &str = "LISTENERS";
 /// Application number to its id.
@@ -47,10 +53,13 @@ pub const DRAFT: &str = "DRAFT";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 22] = [
     STEER,
     RULES_V4,
     RULES_V6,
+    ASN_RULES,
+    COUNTRY_RULES,
+    GEO,
     LISTENERS,
     APPS,
     RULES,

@@ -3,45 +3,88 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use spectrum_common::{
     Reason,
-    layout::{RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerValue, steer_flags},
+    layout::{ClassKey, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerValue, steer_flags},
 };
 
 use crate::{
-    maps::{RULES_V4, RULES_V6},
+    geo,
+    maps::{ASN_RULES, COUNTRY_RULES, RULES_V4, RULES_V6},
     parse::{Family, Packet},
     verdict::Verdict,
+    words::forgotten,
 };
 
 const SCOPE_BITS: u32 = 32;
 const _: () = assert!(size_of::<Key<RuleKeyV4>>() == 12 && size_of::<Key<RuleKeyV6>>() == 24);
 
-/// Allow beats block, across prefixes and scopes.
+/// Allow beats block, across targets and scopes. Of several the most specific is told: prefix, network, country.
 #[inline(always)]
 pub(crate) fn check(packet: &Packet, owner: &SteerValue) -> Verdict {
     let app = owner.app;
     if owner.flags & steer_flags::IP_FIREWALL == 0 {
         return Verdict { reason: Reason::Steered, app, rule: 0 };
     }
-    let user = lookup(packet, SCOPE_USER);
-    let zone = lookup(packet, owner.zone);
-    if let Some(rule) = first(zone.allow, user.allow) {
-        return Verdict { reason: Reason::Allowed, app, rule };
+    let [.., unknown] = packet.source.map(u64::from);
+    let mut said = forgetting(or(lookup(packet, owner.zone), lookup(packet, SCOPE_USER)), unknown);
+    // Where no such rule is, the table is not asked: it costs what all the rest does.
+    if owner.flags & steer_flags::CLASS_RULES != 0 && said.allow == 0 {
+        said = or(said, of_class(packet, owner));
     }
-    if let Some(rule) = first(zone.block, user.block) {
-        return Verdict { reason: Reason::Blocked, app, rule };
+    let said = forgetting(said, unknown);
+    if said.allow != 0 {
+        return Verdict { reason: Reason::Allowed, app, rule: said.allow };
     }
-    if let Some(rule) = first(zone.simulate, user.simulate) {
-        return Verdict { reason: Reason::Simulated, app, rule };
+    if said.block != 0 {
+        return Verdict { reason: Reason::Blocked, app, rule: said.block };
+    }
+    if said.simulate != 0 {
+        return Verdict { reason: Reason::Simulated, app, rule: said.simulate };
     }
     Verdict { reason: Reason::Steered, app, rule: 0 }
 }
 
+const NOTHING: RuleValue = RuleValue { allow: 0, block: 0, simulate: 0 };
+
+/// What was found, without how it was found: what follows is walked once by the verifier.
 #[inline(always)]
-fn first(zone: u32, user: u32) -> Option<u32> {
-    match (zone, user) {
-        (0, 0) => None,
-        (0, rule) | (rule, _) => Some(rule),
+fn forgetting(said: RuleValue, unknown: u64) -> RuleValue {
+    let forget = |rule: u32| forgotten(rule.into(), unknown) as u32;
+    RuleValue { allow: forget(said.allow), block: forget(said.block), simulate: forget(said.simulate) }
+}
+
+/// What the first says, and where it says nothing what the second does.
+#[inline(always)]
+const fn or(first: RuleValue, second: RuleValue) -> RuleValue {
+    const fn or(first: u32, second: u32) -> u32 {
+        if first == 0 { second } else { first }
     }
+    RuleValue {
+        allow: or(first.allow, second.allow),
+        block: or(first.block, second.block),
+        simulate: or(first.simulate, second.simulate),
+    }
+}
+
+/// What the rules say about the source's network, then about its country.
+#[inline(always)]
+fn of_class(packet: &Packet, owner: &SteerValue) -> RuleValue {
+    let class = geo::class(packet);
+    let mut said = NOTHING;
+    if owner.flags & steer_flags::ASN_RULES != 0 {
+        for scope in [owner.zone, SCOPE_USER] {
+            // SAFETY: an element that is replaced while it is read is as old as the packet.
+            let found = unsafe { ASN_RULES.get(ClassKey { scope, number: class.asn }) };
+            said = or(said, found.copied().unwrap_or(NOTHING));
+        }
+    }
+    if owner.flags & steer_flags::COUNTRY_RULES != 0 {
+        for scope in [owner.zone, SCOPE_USER] {
+            // SAFETY: as above.
+            let found = unsafe { COUNTRY_RULES.get(ClassKey { scope, number: class.country }) };
+            said = or(said, found.copied().unwrap_or(NOTHING));
+        }
+    }
+    said
 }
 
 #[inline(always)]
@@ -63,6 +106,6 @@ fn lookup(packet: &Packet, scope: u32) -> RuleValue {
     };
     match found {
         Some(value) => *value,
-        None => RuleValue { allow: 0, block: 0, simulate: 0 },
+        None => NOTHING,
     }
 }

@@ -15,6 +15,7 @@ mod cookie;
 mod count;
 mod datagram;
 mod fragment;
+mod geo;
 mod maps;
 mod options;
 mod orphan;

@@ -2,13 +2,15 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, LpmTrie, PerCpuArray, RingBuf, SockMap},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
     macros::btf_map,
 };
 use spectrum_common::{
     fair::Share,
+    geo,
     layout::{
-        Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue,
+        ClassKey, Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey,
+        SteerValue,
     },
     limits,
     reason::SLOTS,
@@ -26,6 +28,23 @@ pub(crate) static RULES_V4: LpmTrie<RuleKeyV4, RuleValue, { limits::RULE_PREFIXE
 /// What the access rules say about an IPv6 source.
 #[btf_map]
 pub(crate) static RULES_V6: LpmTrie<RuleKeyV6, RuleValue, { limits::RULE_PREFIXES }> = LpmTrie::new();
+
+/// What the access rules say about an autonomous system. Elements are made as rules are: there are few, or none.
+#[btf_map]
+pub(crate) static ASN_RULES: HashMap<ClassKey, RuleValue, { limits::RULES }, NO_PREALLOC> = HashMap::new();
+
+/// What the access rules say about a country.
+#[btf_map]
+pub(crate) static COUNTRY_RULES: HashMap<ClassKey, RuleValue, { limits::RULES }, NO_PREALLOC> = HashMap::new();
+
+const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+
+/// Which network and country a source is of: a table in an array of its own, which a new one replaces whole.
+#[btf_map]
+pub(crate) static GEO: ArrayOfMaps<GeoTable, 1> = ArrayOfMaps::new();
+
+/// What a table must look like; each has its own size.
+pub(crate) type GeoTable = Array<geo::Node, 1, { geo::MAP_FLAGS as usize }>;
 
 /// The listening socket of each transport; its reuseport group spreads connections over the workers.
 #[btf_map]

@@ -13,7 +13,7 @@ use spectrum_common::{
     limits,
 };
 
-use crate::words::{Address, mapped, masked, word, words};
+use crate::words::{Address, forgotten, mapped, masked, word, words};
 
 /// What the stages know of a packet.
 pub(crate) struct Packet {
@@ -263,7 +263,13 @@ pub(crate) fn read(ctx: &XdpContext, packet: &mut Packet) -> Result<(), Reason> 
         _ => return Err(Reason::NotIp),
     }
     packet.transport = cursor.at - ctx.data();
-    ports(&mut cursor, packet)
+    ports(&mut cursor, packet)?;
+    // With and without VLAN tags, options and extension headers: what follows is one way.
+    let [.., unknown] = packet.source.map(u64::from);
+    packet.network = forgotten(packet.network as u64, unknown) as usize;
+    packet.transport = forgotten(packet.transport as u64, unknown) as usize;
+    packet.flags = TcpFlags(forgotten(packet.flags.0.into(), unknown) as u32);
+    Ok(())
 }
 
 /// The ether type behind at most two VLAN tags; a third one is somebody else's protocol.

@@ -57,6 +57,27 @@ pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
     masked as usize
 }
 
+/// The same number, of which the verifier has forgotten what it knew; `unknown` is any number that it knows nothing of.
+///
+/// It walks on from every branch with what it has learned there, once for each: a zero here and a value there make all
+/// that follows be walked twice, and after ten such branches more often than it is willing to
+/// (`BPF_COMPLEXITY_LIMIT_INSNS`, kernel/bpf/verifier.c).
+#[inline(always)]
+pub(crate) fn forgotten(number: u64, unknown: u64) -> u64 {
+    let mut forgotten = number;
+    // SAFETY: arithmetic on registers.
+    unsafe {
+        asm!(
+            "{number} ^= {unknown}",
+            "{number} ^= {unknown}",
+            number = inout(reg) forgotten,
+            unknown = in(reg) unknown,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    forgotten
+}
+
 /// Writes four bytes of a packet in one store, as [`word`] reads them.
 ///
 /// # Safety

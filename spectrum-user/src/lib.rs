@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod geo;
 pub mod listen;
 pub mod model;
 pub mod proxy;

@@ -14,7 +14,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, LpmTrie, Map, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::Key},
+    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::Key},
     programs::{SkLookup, Xdp},
 };
 use ipnet::IpNet;
@@ -22,13 +22,22 @@ use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 use spectrum_common::{
     Reason,
+    geo::{self, Class},
     layout::{
-        Count, Event, Orphans, PROTOCOL_TCP, PROTOCOL_UDP, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER,
-        SteerKey, SteerValue, app_counter, listener_slot, mode, steer_flags,
+        ClassKey, Count, Event, Orphans, PROTOCOL_TCP, PROTOCOL_UDP, Policy, RuleKeyV4, RuleKeyV6, RuleValue,
+        SCOPE_USER, SteerKey, SteerValue, app_counter, listener_slot, mode, steer_flags,
     },
     names, steer,
 };
-use spectrum_user::dataplane::load::{Loaded, Options};
+use spectrum_user::{
+    dataplane::{
+        geo::array,
+        load::{Loaded, Options},
+        maps::GeoTable,
+    },
+    geo::Table,
+    model::{GeoMemory, Target},
+};
 
 pub use self::lookup::Lookup;
 use crate::world::namespace::{NEEDS, require_root};
@@ -54,6 +63,8 @@ pub struct App {
     pub address: String,
     pub ports: RangeInclusive<u16>,
     pub ip_firewall: bool,
+    /// Rules by network or country may speak of its clients.
+    pub class_rules: bool,
     /// `syn_cookies` is not `never`.
     pub syn_cookies: bool,
     pub policy: Policy,
@@ -70,6 +81,7 @@ impl Default for App {
             address: "198.51.100.10".into(),
             ports: 443..=443,
             ip_firewall: false,
+            class_rules: false,
             syn_cookies: true,
             policy: Policy::default(),
             no_fragments: false,
@@ -139,9 +151,10 @@ impl Kernel {
     pub fn steer(&mut self, app: &App) {
         let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
         let cookies = if app.syn_cookies { 0 } else { steer_flags::NO_SYN_COOKIES };
+        let classes = if app.class_rules { steer_flags::CLASS_RULES } else { 0 };
         let policy = if app.policy == Policy::default() { 0 } else { steer_flags::POLICY };
         let fragments = if app.no_fragments { steer_flags::NO_FRAGMENTS } else { 0 };
-        let flags = firewall | cookies | policy | fragments;
+        let flags = firewall | cookies | classes | policy | fragments;
         let mut policies: Array<_, Policy> = self.ebpf.map_mut(names::POLICIES).unwrap().try_into().unwrap();
         policies.set(app.number, app.policy, 0).expect("write POLICIES");
         let value = SteerValue { app: app.number, zone: app.zone, flags };
@@ -206,6 +219,35 @@ impl Kernel {
 
     pub fn allow_in(&mut self, zone: u32, prefix: &str) -> u32 {
         self.rule(zone, prefix, Says::Allow)
+    }
+
+    /// Puts a table of networks and countries in place.
+    pub fn networks(&mut self, networks: &[(&str, u32, &str)], memory: GeoMemory) {
+        let networks: Vec<(IpNet, Class)> = networks
+            .iter()
+            .map(|(network, asn, country)| {
+                let country = geo::country(country.as_bytes().try_into().expect("two letters"));
+                (network.parse().expect("a prefix"), Class { asn: *asn, country })
+            })
+            .collect();
+        self.table(&Table::of(&networks).expect("a table"), memory);
+    }
+
+    /// As [`Self::networks`].
+    pub fn table(&mut self, table: &Table, memory: GeoMemory) {
+        let mut map: ArrayOfMaps<_, GeoTable> = self.ebpf.map_mut(names::GEO).unwrap().try_into().unwrap();
+        map.set(0, &array(table, memory).expect("an array"), 0).expect("write GEO");
+    }
+
+    /// Writes a rule by network or country; `number` of another rule of the same target and mode takes its place.
+    pub fn class_rule(&mut self, scope: u32, target: Target, value: RuleValue) {
+        let (name, number) = match target {
+            Target::Asn(number) => (names::ASN_RULES, number),
+            Target::Country(country) => (names::COUNTRY_RULES, geo::country(country.bytes())),
+            Target::Prefix(_) => panic!("a prefix has its own rules"),
+        };
+        let mut map: HashMap<_, ClassKey, RuleValue> = self.ebpf.map_mut(name).unwrap().try_into().unwrap();
+        map.insert(ClassKey { scope, number }, value, 0).expect("write a rule");
     }
 
     /// Takes all access rules out again.

@@ -4,7 +4,8 @@ use aya_obj::{Map, Object, generated::bpf_map_type};
 use spectrum_common::{
     fair::Share,
     layout::{
-        Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey, SteerValue,
+        ClassKey, Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey,
+        SteerValue,
     },
     limits, names,
     reason::SLOTS,
@@ -25,10 +26,11 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 19] {
+fn expected() -> [Expected; 22] {
     use bpf_map_type::{
-        BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU,
-        BPF_MAP_TYPE_RINGBUF as RING, BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
+        BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS as MAPS, BPF_MAP_TYPE_HASH as HASH,
+        BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU, BPF_MAP_TYPE_RINGBUF as RING,
+        BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
     };
     let map = |name, kind, key, value, entries| Expected { name, kind, key, value, entries };
     let (index, id, count) = (size_of::<u32>(), size_of::<ObjectId>(), size_of::<Count>());
@@ -36,6 +38,9 @@ fn expected() -> [Expected; 19] {
         map(names::STEER, LPM, PREFIX + size_of::<SteerKey>(), size_of::<SteerValue>(), limits::STEER),
         map(names::RULES_V4, LPM, PREFIX + size_of::<RuleKeyV4>(), size_of::<RuleValue>(), limits::RULE_PREFIXES),
         map(names::RULES_V6, LPM, PREFIX + size_of::<RuleKeyV6>(), size_of::<RuleValue>(), limits::RULE_PREFIXES),
+        map(names::ASN_RULES, HASH, size_of::<ClassKey>(), size_of::<RuleValue>(), limits::RULES),
+        map(names::COUNTRY_RULES, HASH, size_of::<ClassKey>(), size_of::<RuleValue>(), limits::RULES),
+        map(names::GEO, MAPS, index, 4, 1),
         map(names::LISTENERS, SOCKMAP, index, 4, limits::LISTENERS),
         map(names::APPS, ARRAY, index, id, limits::APPLICATIONS),
         map(names::RULES, ARRAY, index, id, limits::RULES),

@@ -12,6 +12,7 @@ use crate::{
         image::{MapImage, image},
         netlink::Netlink,
     },
+    geo::Databases,
     model::{Node, XdpMode},
     state,
 };
@@ -30,6 +31,9 @@ struct Summary {
     access_rules: usize,
     pools: usize,
     steering_entries: usize,
+    /// In the databases of [geo].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<usize>,
 }
 
 pub(super) async fn check(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
@@ -83,12 +87,14 @@ async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
     let config = config::load_on(path, &addresses)?;
     let desired = state::desired(&config, &addresses)?;
     interfaces(&config.node).await?;
+    let databases = Databases::load(&config.node.geo, &|_| ()).map_err(|error| config.database_error(&error))?;
     let image = image(&desired, &MapImage::default())?;
     let summary = Summary {
         applications: desired.applications.len(),
         access_rules: desired.rules.len(),
         pools: desired.edge.pools.len(),
         steering_entries: image.steer.len(),
+        networks: databases.files.iter().map(|file| file.networks).collect(),
     };
     Ok((config.notes, summary))
 }

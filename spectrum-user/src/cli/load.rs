@@ -10,6 +10,7 @@ use crate::{
     config,
     daemon::require,
     dataplane::{instance::KernelInstance, netlink::Netlink, status},
+    geo::Databases,
     state,
 };
 
@@ -18,10 +19,13 @@ pub(super) async fn load(path: &Path, output: Output) -> anyhow::Result<ExitCode
     let config = config::load_on(path, &addresses)?;
     let desired = state::desired_kept(&config, &addresses)?;
     require()?;
+    let databases = Databases::load(&config.node.geo, &|line| eprintln!("{line}"))
+        .map_err(|error| config.database_error(&error))?;
     let netlink = Netlink::open().context("open netlink")?;
     let node = &config.node;
     let mut kernel = KernelInstance::open(&node.instance, Owner::Load, 0)?;
     if let Err(error) = async {
+        kernel.set_geo(&databases.table, node.geo.memory)?;
         kernel.reconcile(&desired, &netlink).await?;
         kernel.attach(&node.interfaces, node.xdp_mode, &netlink).await
     }

@@ -14,7 +14,7 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    daemon::{DaemonStatus, require},
+    daemon::{DaemonStatus, GeoReport, require},
     dataplane::{
         netlink::Netlink,
         pins::Pins,
@@ -102,6 +102,9 @@ fn show_daemon(daemon: &DaemonStatus) {
     for flood in daemon.floods.iter().filter(|flood| flood.kind == Kind::Orphans.as_str()) {
         output::line(&format!("flood of segments of no connection on {}: they are dropped\n", flood.name));
     }
+    if let Some(geo) = &daemon.geo {
+        show_geo(geo);
+    }
     for degraded in &daemon.degraded {
         output::line(&format!("degraded: {degraded}\n"));
     }
@@ -120,6 +123,30 @@ fn show_daemon(daemon: &DaemonStatus) {
     }
     output::line("\n");
     output::show(&table);
+}
+
+fn show_geo(geo: &GeoReport) {
+    for database in &geo.databases {
+        output::line(&format!(
+            "{} database: {} ({}), {} networks, built {}, loaded {}\n",
+            database.kind, database.file, database.database_type, database.networks, database.built, database.loaded
+        ));
+    }
+    output::line(&format!(
+        "networks and countries: {} IPv4 and {} IPv6 ranges, {:.1} MB of the kernel's memory ({})\n",
+        geo.ranges_v4,
+        geo.ranges_v6,
+        megabytes(geo.bytes),
+        geo.memory
+    ));
+    if let Some(problem) = &geo.problem {
+        output::line(&format!("a newer database is not in use: {problem}\n"));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
 }
 
 fn show_kernel(kernel: &KernelStatus) {
@@ -145,12 +172,14 @@ fn show_kernel(kernel: &KernelStatus) {
     output::line("\n");
     output::show(&table);
     output::line(&format!(
-        "\npins in {}: {} applications in {} steering entries, {} + {} rule prefixes\n\n",
+        "\npins in {}: {} applications in {} steering entries, {} + {} rule prefixes, {} networks, {} countries\n\n",
         kernel.pins,
         kernel.entries.applications,
         kernel.entries.steer,
         kernel.entries.rules_v4,
-        kernel.entries.rules_v6
+        kernel.entries.rules_v6,
+        kernel.entries.asn_rules,
+        kernel.entries.country_rules
     ));
     let mut table = output::table(&["VERDICT", "PACKETS", "BYTES"]);
     for count in kernel.counters.iter().filter(|count| count.packets > 0) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     process::ExitCode,
 };
@@ -23,7 +24,7 @@ use crate::{
         maps::{ConfigMaps, MapSource},
         pins::Pins,
     },
-    model::{AppId, Instance, RuleId, Transport},
+    model::{AppId, Country, Instance, RuleId, Transport},
 };
 
 /// One packet's way.
@@ -32,6 +33,9 @@ struct Answer {
     from: IpAddr,
     to: SocketAddr,
     transport: &'static str,
+    /// The source's network and country, where the kernel has a table of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Whereabouts>,
     /// `pass` or `drop`.
     action: &'static str,
     reason: &'static str,
@@ -79,6 +83,12 @@ impl Verdict {
     }
 }
 
+#[derive(Clone, Serialize)]
+struct Whereabouts {
+    asn: u32,
+    country: String,
+}
+
 /// An object as the kernel knows it, with what the daemon adds.
 #[derive(Serialize)]
 struct Object<T> {
@@ -93,7 +103,12 @@ pub(super) async fn why(question: &Why, output: Output) -> anyhow::Result<ExitCo
     let pins = Pins::of(&instance);
     anyhow::ensure!(pins.exist(), "instance `{instance}` is not loaded: nothing filters");
     let transport = if question.udp { Transport::Udp } else { Transport::Tcp };
-    let image = ConfigMaps::open(MapSource::Pins(&pins))?.dump()?;
+    let maps = ConfigMaps::open(MapSource::Pins(&pins))?;
+    let image = maps.dump()?;
+    let source = maps.class(question.address.to_canonical()).map(|class| Whereabouts {
+        asn: class.asn,
+        country: Country::of(class.country).map(|country| country.to_string()).unwrap_or_default(),
+    });
     let targets = match question.to {
         Some(to) => vec![to],
         None => every_application(&image, question.address, transport),
@@ -105,7 +120,9 @@ pub(super) async fn why(question: &Why, output: Output) -> anyhow::Result<ExitCo
     for to in targets {
         let kind = if question.udp { Kind::Datagram } else { Kind::Request };
         let sample = explainer.explain(question.address, to, kind, false)?;
+        let source = source.clone();
         let mut answer = answer(&sample, transport, &image, daemon.as_ref(), &instance).await?;
+        answer.source = source;
         answer.stages = stages(&answer, &sample);
         if !question.udp {
             let now = explainer.explain(question.address, to, Kind::Segment, false)?;
@@ -161,6 +178,7 @@ async fn answer(
         from: sample.source,
         to: SocketAddr::new(sample.destination, sample.destination_port),
         transport: transport.as_str(),
+        source: None,
         action: sample_event::action(sample.reason.action()),
         reason: sample.reason.as_str(),
         explanation: sample.reason.explain(),
@@ -202,6 +220,10 @@ fn stages(answer: &Answer, sample: &Sample) -> Vec<StageAnswer> {
                 Some(last) if stage == last => (answer.action, says(stage, answer, true)),
                 _ => ("pass", says(stage, answer, false)),
             };
+            let says = match (&answer.source, stage) {
+                (Some(source), Stage::Access) if !says.is_empty() => format!("{says}; the source is of {source}"),
+                _ => says,
+            };
             StageAnswer { stage: stage.as_str(), outcome, says }
         })
         .collect();
@@ -216,6 +238,15 @@ fn stages(answer: &Answer, sample: &Sample) -> Vec<StageAnswer> {
         stages.push(StageAnswer { stage: "serve", outcome, says });
     }
     stages
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.asn {
+            0 => write!(f, "no known network, country {}", self.country),
+            asn => write!(f, "AS{asn}, country {}", self.country),
+        }
+    }
 }
 
 /// One stage in words; `last` where it decided.

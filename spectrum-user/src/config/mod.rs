@@ -10,6 +10,7 @@ mod edge;
 mod edge_ips;
 mod extensions;
 mod file;
+mod geo;
 mod node;
 mod origins;
 mod reader;
@@ -17,6 +18,7 @@ mod rule;
 mod shield;
 mod source;
 mod suggest;
+mod target;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -51,6 +53,7 @@ pub struct Config {
     /// What was understood in another way than it was written.
     pub notes: Vec<Diagnostic>,
     pub(crate) pools: Vec<Place>,
+    pub(crate) geo_places: geo::Places,
     pub(crate) source: Arc<Source>,
 }
 
@@ -78,13 +81,14 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
     }
     let report = Report::new(&source);
     let mut root = Table::root(tree.get_ref(), &report);
-    let (node, udp_fragments) = node::read(&mut root);
+    let (mut node, udp_fragments) = node::read(&mut root);
     let mut read_edge = edge::read(&mut root);
     read_edge.edge.udp_fragments = udp_fragments;
     let zones = zone::read(&mut root);
     let applications = application::read(&mut root, &zones);
-    let rules = rule::read(&mut root, &zones);
-    root.later("geo", "remove it: access rules are by address");
+    let (geo, geo_places) = geo::read(&mut root);
+    let rules = rule::read(&mut root, &zones, &geo);
+    node.geo = geo;
     root.later("tls", "remove it: TLS passes through to the origin");
     root.later("dns", "remove it, and publish the addresses that `spectrum status` shows");
     root.finish();
@@ -94,7 +98,7 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
         check::host(&report, &edge, &pools, &applications, addresses);
     }
     let notes = report.finish()?;
-    Ok(Config { node, edge, zones: zones.list, applications, rules, notes, pools, source })
+    Ok(Config { node, edge, zones: zones.list, applications, rules, notes, pools, geo_places, source })
 }
 
 fn syntax(source: &Source, broken: &[toml::de::Error]) -> Option<ConfigErrors> {

@@ -11,7 +11,7 @@ use super::{
     reader::{Found, Table},
     shield, text,
 };
-use crate::model::{EventSink, Instance, Listen, Node, Shield, UdpFragments, XdpMode};
+use crate::model::{EventSink, Geo, Instance, Listen, Node, Shield, UdpFragments, XdpMode};
 
 /// Reads the five tables, and what `[node]` says of fragments. What could not be used is reported and stands in the result
 /// as its default.
@@ -43,6 +43,7 @@ fn default(instance: &Instance) -> Node {
         events: None,
         drain: Duration::from_secs(30),
         shield: Shield::default(),
+        geo: Geo::default(),
     }
 }
 

@@ -15,12 +15,12 @@ use super::{
     edge,
     reader::{Found, Report, Table},
     source::Source,
-    text,
+    target, text,
     zone::{self, Zones},
 };
-use crate::model::{self, AccessRule, RuleId, RuleMode, Scope, Zone};
+use crate::model::{self, AccessRule, Geo, RuleId, RuleMode, Scope, Zone};
 
-/// Those targets of the product that are prefixes of addresses.
+/// What the product calls a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
     Ip,
@@ -30,7 +30,7 @@ enum Target {
     Country,
 }
 
-pub(super) fn read(root: &mut Table<'_>, zones: &Zones) -> Vec<AccessRule> {
+pub(super) fn read(root: &mut Table<'_>, zones: &Zones, geo: &Geo) -> Vec<AccessRule> {
     let tables = root.tables("access_rules", "an access rule");
     let count = tables.len();
     let mut rules = Vec::with_capacity(count);
@@ -43,7 +43,7 @@ pub(super) fn read(root: &mut Table<'_>, zones: &Zones) -> Vec<AccessRule> {
             let fault = Fault::new(format!("{count} access rules, and room for {}", limits::RULES));
             root.report().error(&header, fault.help("join neighbouring addresses into an ip_range"));
         }
-        let Some((rule, unique, place)) = read_one(table, zones) else { continue };
+        let Some((rule, unique, place)) = read_one(table, zones, geo) else { continue };
         if let Some(other) = first.get(&unique) {
             let line = root.report().line(other);
             let fault = Fault::new(format!("the access rule of line {line} has the same target, value and scope"));
@@ -62,7 +62,7 @@ pub(super) fn read(root: &mut Table<'_>, zones: &Zones) -> Vec<AccessRule> {
 }
 
 /// One rule by itself, as it is written outside of the file: `text` is TOML, with the keys that it has in the file.
-pub fn alone(text: &str, name: &str, zones: &[Zone]) -> Result<(AccessRule, Vec<Diagnostic>), ConfigErrors> {
+pub fn alone(text: &str, name: &str, zones: &[Zone], geo: &Geo) -> Result<(AccessRule, Vec<Diagnostic>), ConfigErrors> {
     let source = Source::new(name, text);
     let tree = DeTable::parse(text).map_err(|error| {
         let place = Place { span: error.span().unwrap_or_default(), key: String::new() };
@@ -71,7 +71,7 @@ pub fn alone(text: &str, name: &str, zones: &[Zone]) -> Result<(AccessRule, Vec<
     })?;
     let report = Report::new(&source);
     let table = Table::named(tree.get_ref(), "an access rule", &report);
-    let read = read_one(table, &Zones::from(zones));
+    let read = read_one(table, &Zones::from(zones), geo);
     let notes = report.finish()?;
     match read {
         Some((rule, ..)) => Ok((rule, notes)),
@@ -80,14 +80,14 @@ pub fn alone(text: &str, name: &str, zones: &[Zone]) -> Result<(AccessRule, Vec<
     }
 }
 
-fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<(AccessRule, RuleId, Place)> {
+fn read_one(mut table: Table<'_>, zones: &Zones, geo: &Geo) -> Option<(AccessRule, RuleId, Place)> {
     let id = table.parsed("id", zone::id);
     let mode = table.require("mode", "\"block\" or \"whitelist\"", read_mode);
     let matched = table
         .require("configuration", "{ target = \"ip\", value = \"192.0.2.1\" }", |table, key| {
             table.table(key, "configuration")
         })
-        .and_then(read_configuration);
+        .and_then(|table| read_configuration(table, geo));
     let notes = table.string("notes").map(|found| found.value.to_owned()).unwrap_or_default();
     let scope = match table.string("zone") {
         None => Some(Scope::User),
@@ -104,10 +104,9 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<(AccessRule, RuleId, 
     let expires_on = read_expiry(&mut table);
     let simulate = read_simulate(&mut table, mode.as_ref().map(|found| found.value));
     table.finish();
-    let ((target, Found { value: prefix, place }), scope) = (matched?, scope?);
-    let unique = derive(scope, target, prefix);
+    let ((kind, Found { value: target, place }), scope) = (matched?, scope?);
+    let unique = derive(scope, kind, target);
     let id = id.map_or(unique, |found| found.value);
-    let target = model::Target::Prefix(prefix);
     Some((AccessRule { id, scope, mode: mode?.value, target, notes, simulate, expires_on }, unique, place))
 }
 
@@ -151,8 +150,8 @@ fn read_mode(table: &mut Table<'_>, key: &'static str) -> Option<Found<RuleMode>
     )
 }
 
-fn read_configuration(mut table: Table<'_>) -> Option<(Target, Found<IpNet>)> {
-    let target = table.require("target", "\"ip\", \"ip6\" or \"ip_range\"", |table, key| {
+fn read_configuration(mut table: Table<'_>, geo: &Geo) -> Option<(Target, Found<model::Target>)> {
+    let target = table.require("target", "\"ip\", \"ip6\", \"ip_range\", \"asn\" or \"country\"", |table, key| {
         table.choice(
             key,
             &[
@@ -164,12 +163,10 @@ fn read_configuration(mut table: Table<'_>) -> Option<(Target, Found<IpNet>)> {
             ],
         )
     });
-    if let Some(Found { value: Target::Asn | Target::Country, place }) = &target {
-        let advice = "write the addresses as rules with the target ip_range";
-        table.report().error(place, Fault::later("an access rule by network or country", advice));
-    }
     let value = table.require("value", "\"192.0.2.1\"", |table, key| match target.as_ref().map(|found| found.value) {
-        Some(target @ (Target::Ip | Target::Ip6)) => table.parsed(key, |value| single(value, target)),
+        Some(target @ (Target::Ip | Target::Ip6)) => {
+            table.parsed(key, |value| single(value, target).map(model::Target::Prefix))
+        }
         Some(Target::IpRange) => {
             let written = table.parsed(key, edge::prefix)?;
             let prefix = written.value.trunc();
@@ -177,10 +174,12 @@ fn read_configuration(mut table: Table<'_>) -> Option<(Target, Found<IpNet>)> {
                 let fault = Fault::new(format!("{} is taken as {prefix}", written.value));
                 table.report().note(&written.place, fault.help(format!("write {prefix}")));
             }
-            Some(Found { value: prefix, place: written.place })
+            Some(Found { value: model::Target::Prefix(prefix), place: written.place })
         }
+        Some(Target::Asn) => target::asn(table, key, geo),
+        Some(Target::Country) => target::country(table, key, geo),
         // Reported already.
-        Some(Target::Asn | Target::Country) | None => {
+        None => {
             table.string(key);
             None
         }
@@ -188,7 +187,7 @@ fn read_configuration(mut table: Table<'_>) -> Option<(Target, Found<IpNet>)> {
     table.finish();
     let target = match (target?.value, value.as_ref()?.value) {
         // `ip` may hold an IPv6 address too (the product's parameters page): the same rule as `ip6`.
-        (Target::Ip, IpNet::V6(_)) => Target::Ip6,
+        (Target::Ip, model::Target::Prefix(IpNet::V6(_))) => Target::Ip6,
         (target, _) => target,
     };
     Some((target, value?))
@@ -209,14 +208,21 @@ fn single(value: &str, target: Target) -> Result<IpNet, Fault> {
 }
 
 /// A rule is known by what makes it unique: scope, target and value.
-fn derive(scope: Scope, target: Target, prefix: IpNet) -> RuleId {
+fn derive(scope: Scope, kind: Target, target: model::Target) -> RuleId {
     let scope = match scope {
         Scope::User => "user".to_owned(),
         Scope::Zone(zone) => zone.to_string(),
     };
-    match target {
-        Target::Ip => RuleId::derive(&[&scope, "ip", &prefix.addr().to_string()]),
-        Target::Ip6 => RuleId::derive(&[&scope, "ip6", &prefix.addr().to_string()]),
-        Target::IpRange | Target::Asn | Target::Country => RuleId::derive(&[&scope, "ip_range", &prefix.to_string()]),
-    }
+    let kind = match kind {
+        Target::Ip => "ip",
+        Target::Ip6 => "ip6",
+        Target::IpRange => "ip_range",
+        Target::Asn => "asn",
+        Target::Country => "country",
+    };
+    let value = match target {
+        model::Target::Prefix(prefix) if kind != "ip_range" => prefix.addr().to_string(),
+        target => target.to_string(),
+    };
+    RuleId::derive(&[&scope, kind, &value])
 }

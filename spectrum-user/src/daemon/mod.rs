@@ -2,6 +2,7 @@
 //!
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
+mod geo;
 mod objects;
 mod protection;
 mod quickstart;
@@ -22,6 +23,7 @@ use sd_notify::NotifyState;
 use tokio::time::Instant;
 
 pub use self::{
+    geo::{DatabaseStatus, GeoReport},
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     rules::{Refusal, RuleAnswer, RuleCall, RuleRequest, Wishes},
     samples::SampleReader,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sd_notify::NotifyState;
 
 use super::{
-    Running, notify,
+    GeoReport, Running, geo, notify,
     start::{desired, report_foreign},
 };
 use crate::{
@@ -59,8 +59,13 @@ impl Running {
         let before = self.view.desired();
         let made = before.rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
         let (book, gone) = self.book.join(&mut desired, made, Now::read());
+        let found = geo::find(&config, &self.geo).await?;
+        let new_geo = !Arc::ptr_eq(&found.databases, &self.geo) || config.node.geo.memory != self.node.geo.memory;
+        // The table before the rules that ask it: a packet in between meets the old rules, and the class from either.
+        let geo_bytes =
+            if new_geo { Some(self.kernel.set_geo(&found.databases.table, config.node.geo.memory)?) } else { None };
         let previous = self.table.borrow().clone();
-        let table = AppTable::new(&desired, Some(&previous), &self.telemetry.metrics);
+        let table = AppTable::new(&desired, Arc::clone(&found.databases), Some(&previous), &self.telemetry.metrics);
         // The table first: what the kernel steers from now on must be known here.
         self.table.send_replace(Arc::new(table));
         let reattach = (&config.node.interfaces, config.node.xdp_mode) != (&self.node.interfaces, self.node.xdp_mode);
@@ -69,6 +74,9 @@ impl Running {
             Err(error) => {
                 self.table.send_replace(previous);
                 let node = self.node.clone();
+                if new_geo && let Err(again) = self.kernel.set_geo(&self.geo.table, node.geo.memory) {
+                    log::error!("the table before could not be restored: {:#}", anyhow::Error::new(again));
+                }
                 if let Err(again) = self.bring_about(&before, &node, reattach).await {
                     log::error!("the state before could not be restored: {:#}", anyhow::Error::new(again));
                 }
@@ -83,6 +91,13 @@ impl Running {
         if reattach {
             self.view.attached(self.kernel.attached());
         }
+        self.view.geo(GeoReport::new(
+            &found.databases,
+            &config.node.geo,
+            geo_bytes.unwrap_or_else(|| self.view.geo_bytes()),
+            found.problem,
+        ));
+        self.geo = found.databases;
         self.drain = config.node.drain;
         self.node = config.node;
         self.telemetry.metrics.prune();

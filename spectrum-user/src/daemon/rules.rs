@@ -17,7 +17,7 @@ use crate::{
         instance::{InstanceError, RuleReport},
         rules::RuleChange,
     },
-    model::{AccessRule, DesiredState, RuleId, RuleMode, Zone},
+    model::{AccessRule, DesiredState, Node, RuleId, RuleMode, Zone},
     proxy::{Access, AppTable},
     rules::{self, Book, Configuration, Facts, Kept, Now, RuleObject, RuleSource},
 };
@@ -81,9 +81,9 @@ pub(super) fn calls() -> (mpsc::Sender<RuleCall>, mpsc::Receiver<RuleCall>) {
 }
 
 /// Joins the file's rules with those that were kept.
-pub(super) fn begin(desired: &mut DesiredState, state_dir: &std::path::Path) -> anyhow::Result<Book> {
+pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<Book> {
     let now = Now::read();
-    let loaded = rules::read(state_dir, &desired.zones)?;
+    let loaded = rules::read(&node.state_dir, &desired.zones, &node.geo)?;
     for note in &loaded.notes {
         log::warn!("{note}");
     }
@@ -283,7 +283,7 @@ impl Running {
         let desired = DesiredState { rules, ..DesiredState::clone(&desired) };
         let report = self.kernel.reconcile(&desired, &self.netlink).await?;
         let previous = self.table.borrow().clone();
-        let table = AppTable::new(&desired, Some(&previous), &self.telemetry.metrics);
+        let table = AppTable::new(&desired, self.geo.clone(), Some(&previous), &self.telemetry.metrics);
         self.table.send_replace(table.into());
         self.view.applied(desired.into(), report);
         Ok(())
@@ -314,7 +314,8 @@ impl Running {
         object.retain(|_, value| !value.is_null());
         let text = toml::to_string(&object).map_err(|error| Refusal::new(400, error.to_string()))?;
         let zones = self.view.desired().zones.clone();
-        let (rule, notes) = config::rule(&text, "the rule", &zones).map_err(|errors| Refusal::from(&errors))?;
+        let (rule, notes) =
+            config::rule(&text, "the rule", &zones, &self.node.geo).map_err(|errors| Refusal::from(&errors))?;
         if rule.has_ended(std::time::SystemTime::now()) {
             return Err(Refusal::new(400, "`expires_on` has been already").help("write a moment to come"));
         }
@@ -347,7 +348,9 @@ impl Running {
         let others = desired.rules.iter().filter(|other| other.id != rule.id);
         let after = rules.changed(std::iter::once(rule), &others.chain(std::iter::once(rule)));
         for address in wishes.operator.iter().map(IpAddr::to_canonical) {
-            let cut = desired.zones.iter().any(|zone| after.decide(zone.id, address) == Access::Blocked(rule.id));
+            let class = || self.geo.table.class(address);
+            let names = |access| matches!(access, Access::Blocked(id, _) if id == rule.id);
+            let cut = desired.zones.iter().any(|zone| names(after.decide(zone.id, address, class)));
             if cut {
                 let message = format!(
                     "block {} names {address}, where you are connected from: it would cut off your own connection",

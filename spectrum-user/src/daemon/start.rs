@@ -7,7 +7,7 @@ use spectrum_common::layout::Owner;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Source, View,
+    GeoReport, Source, View, geo,
     protection::Watch,
     require,
     rules::{self, RuleCall},
@@ -21,6 +21,7 @@ use crate::{
         instance::{KernelInstance, Report},
         netlink::{InterfaceWatch, Netlink},
     },
+    geo::Databases,
     listen::Listeners,
     model::{DesiredState, Node},
     proxy::{AppTable, Telemetry, Workers},
@@ -33,6 +34,7 @@ use crate::{
 pub struct Running {
     pub(super) source: Source,
     pub(super) node: Node,
+    pub(super) geo: Arc<Databases>,
     pub(super) kernel: KernelInstance,
     pub(super) netlink: Netlink,
     pub(super) table: watch::Sender<Arc<AppTable>>,
@@ -78,15 +80,16 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Resu
     let config = source.read()?;
     require()?;
     let mut desired = desired(&config)?;
+    let geo = geo::find(&config, &Arc::default()).await?.databases;
     let node = config.node.clone();
-    let book = rules::begin(&mut desired, &node.state_dir)?;
+    let book = rules::begin(&mut desired, &node)?;
     let netlink = Netlink::open().context("open netlink")?;
     let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
     if kernel.adopted() {
         log::info!("took over the pins in {}", kernel.pins().directory().display());
     }
     let mut starting = Starting { kernel, netlink };
-    match starting.serve(source, node, desired, book).await {
+    match starting.serve(source, node, geo, desired, book).await {
         Ok(parts) => Ok(parts.join(starting)),
         Err(error) => {
             starting.undo().await;
@@ -110,6 +113,7 @@ struct Starting {
 struct Parts {
     source: Source,
     node: Node,
+    geo: Arc<Databases>,
     table: watch::Sender<Arc<AppTable>>,
     telemetry: Telemetry,
     workers: Workers,
@@ -124,7 +128,14 @@ struct Parts {
 }
 
 impl Starting {
-    async fn serve(&mut self, source: Source, node: Node, desired: DesiredState, book: Book) -> anyhow::Result<Parts> {
+    async fn serve(
+        &mut self,
+        source: Source,
+        node: Node,
+        geo: Arc<Databases>,
+        desired: DesiredState,
+        book: Book,
+    ) -> anyhow::Result<Parts> {
         let workers = worker_count(&node);
         let listeners = Listeners::bind(workers)?;
         report_limits(&listeners, &desired);
@@ -135,10 +146,12 @@ impl Starting {
 
         let metrics = Metrics::new(workers);
         let telemetry = Telemetry { metrics: metrics.clone(), events: EventLog::start(node.events.as_ref())? };
-        let table = Arc::new(AppTable::new(&desired, None, &metrics));
+        let table = Arc::new(AppTable::new(&desired, Arc::clone(&geo), None, &metrics));
         let (table, tables) = watch::channel(table);
         let workers = Workers::start(listeners.sockets, &tables, &telemetry)?;
 
+        // Before the rules that ask it.
+        let geo_bytes = self.kernel.set_geo(&geo.table, node.geo.memory)?;
         let report = self.kernel.reconcile(&desired, &self.netlink).await?;
         report_foreign(&report);
         self.kernel.attach(&node.interfaces, node.xdp_mode, &self.netlink).await?;
@@ -162,6 +175,7 @@ impl Starting {
             self.kernel.attached(),
         )?);
         view.applied(Arc::new(desired), report);
+        view.geo(GeoReport::new(&geo, &node.geo, geo_bytes, None));
         let servers = Servers::start(&node, &view, &callers).await?;
         if let Some(socket) = servers.socket() {
             self.kernel.announce(socket)?;
@@ -170,6 +184,7 @@ impl Starting {
         Ok(Parts {
             source,
             node,
+            geo,
             table,
             telemetry,
             workers,
@@ -205,6 +220,7 @@ impl Parts {
         let Self {
             source,
             node,
+            geo,
             table,
             telemetry,
             workers,
@@ -222,6 +238,7 @@ impl Parts {
         Running {
             source,
             node,
+            geo,
             kernel,
             netlink,
             table,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use spectrum_common::layout::ObjectId;
 
 use super::{
+    GeoReport,
     objects::Objects,
     sample_event::{self, AppName},
     samples::{Feed, SampleReader},
@@ -51,6 +52,7 @@ struct Progress {
     problem: Option<String>,
     degraded: Vec<String>,
     protection: Option<Protection>,
+    geo: Option<GeoReport>,
     floods: Vec<Flood>,
 }
 
@@ -91,6 +93,9 @@ pub struct DaemonStatus {
     pub protection: Option<Protection>,
     #[serde(default)]
     pub floods: Vec<Flood>,
+    /// The databases of networks and countries, where there are some.
+    #[serde(default)]
+    pub geo: Option<GeoReport>,
     /// Where the workers listen; only steering reaches it.
     pub listening: SocketAddr,
     pub applications: Vec<AppStatus>,
@@ -176,6 +181,15 @@ impl View {
 
     pub(super) fn problem(&self, problem: Option<String>) {
         self.change(|progress| progress.problem = problem);
+    }
+
+    pub(super) fn geo(&self, report: Option<GeoReport>) {
+        self.change(|progress| progress.geo = report);
+    }
+
+    /// Kernel memory of the table that is in place.
+    pub(super) fn geo_bytes(&self) -> usize {
+        self.read(|progress| progress.geo.as_ref().map_or(0, |geo| geo.bytes))
     }
 
     pub(super) fn attached(&self, attached: &[AttachedXdp]) {
@@ -290,6 +304,7 @@ impl View {
             degraded: progress.degraded,
             protection: progress.protection,
             floods: progress.floods,
+            geo: progress.geo,
             listening: self.listening,
             applications,
         }

@@ -9,9 +9,9 @@ use spectrum_common::{
 };
 
 use super::{
-    diff::{NameMap, Op},
+    diff::{ClassMap, NameMap, Op},
     image::Prefix,
-    maps::ConfigMaps,
+    maps::{ConfigMaps, GeoTable},
 };
 
 /// A write that the kernel refused. What came before it is applied; the next reconcile goes on from there.
@@ -67,6 +67,11 @@ impl ConfigMaps {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Puts a table in the place of the one before: each packet meets one of them, whole.
+    pub(super) fn put_geo(&mut self, table: &GeoTable) -> Result<(), MapError> {
+        self.geo.set(0, table, 0)
+    }
+
     pub fn set_meta(&mut self, meta: Meta) -> Result<(), MapError> {
         self.meta.set(0, meta, 0)
     }
@@ -111,6 +116,10 @@ impl ConfigMaps {
             Op::RemoveSteer(prefix) => self.steer.remove(&key(prefix)),
             Op::RemoveRuleV4(prefix) => self.rules_v4.remove(&key(prefix)),
             Op::RemoveRuleV6(prefix) => self.rules_v6.remove(&key(prefix)),
+            Op::SetClassRule(ClassMap::Asn, key, value) => self.asn_rules.insert(key, value, 0),
+            Op::SetClassRule(ClassMap::Country, key, value) => self.country_rules.insert(key, value, 0),
+            Op::RemoveClassRule(ClassMap::Asn, key) => self.asn_rules.remove(&key),
+            Op::RemoveClassRule(ClassMap::Country, key) => self.country_rules.remove(&key),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use spectrum_common::layout::{ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue};
+use spectrum_common::layout::{ClassKey, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue};
 
 use super::{
     image::{MapImage, Prefix, address},
@@ -21,12 +21,21 @@ pub enum Op {
     SetRuleV4(Prefix<RuleKeyV4>, RuleValue),
     SetRuleV6(Prefix<RuleKeyV6>, RuleValue),
     SetPolicy(u32, Policy),
+    SetClassRule(ClassMap, ClassKey, RuleValue),
     SetSteer(Prefix<SteerKey>, SteerValue),
     RemoveSteer(Prefix<SteerKey>),
     RemoveRuleV4(Prefix<RuleKeyV4>),
     RemoveRuleV6(Prefix<RuleKeyV6>),
     RemovePolicy(u32),
+    RemoveClassRule(ClassMap, ClassKey),
     Forget(NameMap, u32),
+}
+
+/// Which map of rules by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassMap {
+    Asn,
+    Country,
 }
 
 /// Which naming map.
@@ -51,6 +60,8 @@ impl MapImage {
             Op::RemoveSteer(prefix) => drop(self.steer.remove(&prefix)),
             Op::RemoveRuleV4(prefix) => drop(self.rules_v4.remove(&prefix)),
             Op::RemoveRuleV6(prefix) => drop(self.rules_v6.remove(&prefix)),
+            Op::SetClassRule(map, key, value) => drop(self.class_rules(map).insert(key, value)),
+            Op::RemoveClassRule(map, key) => drop(self.class_rules(map).remove(&key)),
         }
     }
 
@@ -62,6 +73,13 @@ impl MapImage {
             NameMap::Zones => &self.zones,
         };
         names.get(&number).copied()
+    }
+
+    fn class_rules(&mut self, map: ClassMap) -> &mut BTreeMap<ClassKey, RuleValue> {
+        match map {
+            ClassMap::Asn => &mut self.asn_rules,
+            ClassMap::Country => &mut self.country_rules,
+        }
     }
 
     fn names(&mut self, map: NameMap) -> &mut Names {
@@ -88,11 +106,21 @@ pub fn diff(have: &MapImage, want: &MapImage) -> Vec<Op> {
     ops.extend(changed(&have.rules_v4, &want.rules_v4).rev().map(|(p, v)| Op::SetRuleV4(*p, *v)));
     ops.extend(changed(&have.rules_v6, &want.rules_v6).rev().map(|(p, v)| Op::SetRuleV6(*p, *v)));
     ops.extend(changed(&have.policies, &want.policies).map(|(app, policy)| Op::SetPolicy(*app, *policy)));
+    let classes = [
+        (ClassMap::Asn, &have.asn_rules, &want.asn_rules),
+        (ClassMap::Country, &have.country_rules, &want.country_rules),
+    ];
+    for (map, have, want) in classes {
+        ops.extend(changed(have, want).map(|(key, value)| Op::SetClassRule(map, *key, *value)));
+    }
     ops.extend(changed(&have.steer, &want.steer).rev().map(|(p, v)| Op::SetSteer(*p, *v)));
     ops.extend(gone(&have.steer, &want.steer).map(|p| Op::RemoveSteer(*p)));
     ops.extend(gone(&have.rules_v4, &want.rules_v4).map(|p| Op::RemoveRuleV4(*p)));
     ops.extend(gone(&have.rules_v6, &want.rules_v6).map(|p| Op::RemoveRuleV6(*p)));
     ops.extend(gone(&have.policies, &want.policies).map(|app| Op::RemovePolicy(*app)));
+    for (map, have, want) in classes {
+        ops.extend(gone(have, want).map(|key| Op::RemoveClassRule(map, *key)));
+    }
     for (map, have, want) in naming {
         ops.extend(forgotten(have, want).map(|number| Op::Forget(map, number)));
     }
@@ -134,6 +162,8 @@ impl fmt::Display for Op {
             Self::SetRuleV6(prefix, value) => {
                 write!(f, "rule {}: {value:?}", Ruled(prefix.key.address.as_slice(), prefix.bits))
             }
+            Self::SetClassRule(map, key, value) => write!(f, "rule {}: {value:?}", Classed(*map, key)),
+            Self::RemoveClassRule(map, key) => write!(f, "no rule {}", Classed(*map, key)),
             Self::RemoveRuleV4(prefix) => write!(f, "no rule {}", Ruled(prefix.key.address.as_slice(), prefix.bits)),
             Self::RemoveRuleV6(prefix) => write!(f, "no rule {}", Ruled(prefix.key.address.as_slice(), prefix.bits)),
         }
@@ -158,6 +188,22 @@ impl fmt::Display for Steered<'_> {
         let Prefix { bits, key } = self.0;
         let port = u16::from_be_bytes(key.port);
         write!(f, "protocol {} {} port {port} ({bits} bits)", key.protocol, address(key.address))
+    }
+}
+
+/// A network or a country for people.
+struct Classed<'a>(ClassMap, &'a ClassKey);
+
+impl fmt::Display for Classed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(map, ClassKey { scope, number }) = self;
+        match map {
+            ClassMap::Asn => write!(f, "AS{number} of scope {scope}"),
+            ClassMap::Country => {
+                let [.., first, second] = number.to_be_bytes();
+                write!(f, "{}{} of scope {scope}", char::from(first), char::from(second))
+            }
+        }
     }
 }
 

@@ -22,18 +22,24 @@ fn image_strategy() -> impl Strategy<Value = MapImage> {
     let names = proptest::collection::btree_map(0..8_u32, (1..5_u8).prop_map(|b| ObjectId { id: [b; 16] }), 0..6);
     let policy = (1..3_u32).prop_map(|total| Policy { limits: Limits { per_source: 0, total }, udp_filters: 0 });
     let policies = proptest::collection::btree_map(0..8_u32, policy, 0..4);
-    (proptest::collection::vec(entry, 0..24), names, policies).prop_map(|(entries, apps, policies)| {
-        let mut image = MapImage { apps, policies, ..MapImage::default() };
-        for (length, port, app) in entries {
-            // Ports 0 to 63 in the lowest six bits: prefixes of 10 to 16 port bits.
-            let bits = 10 + length;
-            let port = port & u16::MAX.checked_shl(16 - bits).unwrap_or(0);
-            let key = steer::key(6, steer::mapped([192, 0, 2, 1]), port.to_be_bytes());
-            let value = SteerValue { app, zone: 1, flags: 0 };
-            image.steer.insert(Prefix { bits: steer::ADDRESS_BITS + bits, key }, value);
-        }
-        image
-    })
+    let value = (0..3_u32).prop_map(|block| RuleValue { block, ..RuleValue::default() });
+    let key = (0..2_u32, 1..4_u32).prop_map(|(scope, number)| ClassKey { scope, number });
+    let classes = || proptest::collection::btree_map(key.clone(), value.clone(), 0..4);
+    (proptest::collection::vec(entry, 0..24), names, policies, classes(), classes()).prop_map(
+        |(entries, apps, policies, asns, countries)| {
+            let mut image =
+                MapImage { apps, policies, asn_rules: asns, country_rules: countries, ..MapImage::default() };
+            for (length, port, app) in entries {
+                // Ports 0 to 63 in the lowest six bits: prefixes of 10 to 16 port bits.
+                let bits = 10 + length;
+                let port = port & u16::MAX.checked_shl(16 - bits).unwrap_or(0);
+                let key = steer::key(6, steer::mapped([192, 0, 2, 1]), port.to_be_bytes());
+                let value = SteerValue { app, zone: 1, flags: 0 };
+                image.steer.insert(Prefix { bits: steer::ADDRESS_BITS + bits, key }, value);
+            }
+            image
+        },
+    )
 }
 
 proptest! {

@@ -21,7 +21,16 @@ use super::{
 use crate::model::Transport;
 
 /// The maps that decide. All others are private to the question, `MODE` so that it can be asked what would be.
-const DECIDING: [&str; 5] = [names::STEER, names::RULES_V4, names::RULES_V6, names::POLICIES, names::LISTENERS];
+const DECIDING: [&str; 8] = [
+    names::STEER,
+    names::RULES_V4,
+    names::RULES_V6,
+    names::ASN_RULES,
+    names::COUNTRY_RULES,
+    names::GEO,
+    names::POLICIES,
+    names::LISTENERS,
+];
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,15 +8,17 @@ use std::{
 use ipnet::IpNet;
 use spectrum_common::{
     fair::{self, Limits},
+    geo,
     layout::{
-        ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, steer_flags, udp_filters,
+        ClassKey, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, steer_flags,
+        udp_filters,
     },
     limits, sketch, steer,
 };
 
 use super::numbers::{self, Exhausted, Names, Space};
 use crate::model::{
-    AccessRule, Application, ClosedPorts, DesiredState, PacketRate, RuleMode, Scope, SynCookies, Transport,
+    AccessRule, Application, ClosedPorts, DesiredState, PacketRate, RuleMode, Scope, SynCookies, Target, Transport,
     UdpFragments, ZoneId,
 };
 
@@ -34,6 +36,8 @@ pub struct MapImage {
     pub steer: BTreeMap<Prefix<SteerKey>, SteerValue>,
     pub rules_v4: BTreeMap<Prefix<RuleKeyV4>, RuleValue>,
     pub rules_v6: BTreeMap<Prefix<RuleKeyV6>, RuleValue>,
+    pub asn_rules: BTreeMap<ClassKey, RuleValue>,
+    pub country_rules: BTreeMap<ClassKey, RuleValue>,
     pub apps: Names,
     pub rules: Names,
     pub zones: Names,
@@ -60,11 +64,21 @@ pub(super) const RULES: Space = Space { kind: "access rules", first: 1, capacity
 /// Zone 0 is the user scope.
 const ZONES: Space = Space { kind: "zones", first: SCOPE_USER + 1, capacity: limits::ZONES };
 
-fn flags(app: &Application, fragments: UdpFragments) -> u32 {
+fn flags(app: &Application, fragments: UdpFragments, by_class: &[AccessRule]) -> u32 {
     let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
     let cookies = if app.syn_cookies == SynCookies::Never { steer_flags::NO_SYN_COOKIES } else { 0 };
     let policy = if policy(app) == Policy::default() { 0 } else { steer_flags::POLICY };
-    firewall | cookies | policy | no_fragments(app.protocol.transport, fragments)
+    firewall | cookies | policy | class_rules(app, by_class) | no_fragments(app.protocol.transport, fragments)
+}
+
+/// Which rules by network or country may speak of an application's clients.
+fn class_rules(app: &Application, by_class: &[AccessRule]) -> u32 {
+    let speaking = by_class.iter().filter(|rule| app.ip_firewall && rule.speaks_in(app.zone));
+    speaking.fold(0, |flags, rule| match rule.target {
+        Target::Prefix(_) => flags,
+        Target::Asn(_) => flags | steer_flags::ASN_RULES,
+        Target::Country(_) => flags | steer_flags::COUNTRY_RULES,
+    })
 }
 
 /// TCP has its own way to cut what it sends: its fragments are rare, and judged by their shape.
@@ -92,8 +106,10 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
 
     let mut image = MapImage::default();
     closed_pools(desired, &mut image.steer);
+    let by_class: Vec<AccessRule> =
+        desired.rules.iter().filter(|rule| rule.target.prefix().is_none()).cloned().collect();
     for app in &desired.applications {
-        let flags = flags(app, desired.edge.udp_fragments);
+        let flags = flags(app, desired.edge.udp_fragments, &by_class);
         let value = SteerValue { app: number(&apps, app.id.bytes()), zone: zone_number(app.zone)?, flags };
         if value.flags & steer_flags::POLICY != 0 {
             image.policies.insert(value.app, policy(app));
@@ -108,11 +124,16 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
             Scope::Zone(zone) => zone_number(zone)?,
         };
         let said = said(rule, number(&rules, rule.id.bytes()));
-        match rule.target.prefix().map(|net| rule_prefix(scope, net)) {
-            Some(RulePrefix::V4(prefix)) => add(&mut v4, prefix, said),
-            Some(RulePrefix::V6(prefix)) => add(&mut v6, prefix, said),
-            // The configuration refuses them still.
-            None => {}
+        match rule.target {
+            Target::Prefix(net) => match rule_prefix(scope, net) {
+                RulePrefix::V4(prefix) => add(&mut v4, prefix, said),
+                RulePrefix::V6(prefix) => add(&mut v6, prefix, said),
+            },
+            Target::Asn(number) => add(&mut image.asn_rules, ClassKey { scope, number }, said),
+            Target::Country(country) => {
+                let key = ClassKey { scope, number: geo::country(country.bytes()) };
+                add(&mut image.country_rules, key, said);
+            }
         }
     }
     image.rules_v4 = inherit(v4, RuleValue::default());
@@ -213,12 +234,12 @@ pub(super) fn said(rule: &AccessRule, number: u32) -> RuleValue {
     }
 }
 
-/// Rules of one prefix: a second one of a kind (another scope has another key) does not displace the first.
-pub(super) fn add<K: Ord>(rules: &mut BTreeMap<Prefix<K>, RuleValue>, prefix: Prefix<K>, said: RuleValue) {
+/// Rules of one target: a second one of a kind (another scope has another key) does not displace the first.
+pub(super) fn add<K: Ord>(rules: &mut BTreeMap<K, RuleValue>, key: K, said: RuleValue) {
     if said == RuleValue::default() {
         return;
     }
-    let value = rules.entry(prefix).or_default();
+    let value = rules.entry(key).or_default();
     *value = fill(*value, said);
 }
 

@@ -16,6 +16,7 @@ use super::{
     bpffs::{self, BpffsError},
     diagnostics::Diagnostics,
     diff::{NameMap, Op, diff},
+    geo::PutError,
     image::{ImageError, MapImage, image},
     load::{LoadError, Loaded, Options},
     lock::{Lock, LockError},
@@ -25,7 +26,10 @@ use super::{
     pins::{self, Pins},
     rules::{self, RuleChange},
 };
-use crate::model::{AccessRule, DesiredState, Instance, XdpMode};
+use crate::{
+    geo::Table,
+    model::{AccessRule, DesiredState, GeoMemory, Instance, XdpMode},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
@@ -66,6 +70,8 @@ pub enum InstanceError {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Geo(#[from] PutError),
     #[error("write the map MODE")]
     Mode(#[source] MapError),
     #[error("put the listening socket into the map LISTENERS")]
@@ -197,6 +203,11 @@ impl KernelInstance {
         let meta = Meta { layout: layout::VERSION, owner: self.owner as u32, revision };
         self.maps.set_meta(meta).map_err(InstanceError::Meta)?;
         Ok(revision)
+    }
+
+    /// Puts the table of networks and countries in the place of the one before. Returns the bytes that it takes.
+    pub fn set_geo(&mut self, table: &Table, memory: GeoMemory) -> Result<usize, InstanceError> {
+        Ok(self.maps.set_geo(table, memory)?)
     }
 
     /// Attaches the programs, or puts them in the place of the ones that pinned links hold.

@@ -2,11 +2,12 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::LpmTrie},
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, SockMap, lpm_trie::LpmTrie},
 };
 use spectrum_common::{
     fair::Share,
-    layout::{Count, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
+    geo,
+    layout::{ClassKey, Count, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
     limits, names,
     reason::SLOTS,
     sketch::{self, Cell},
@@ -19,6 +20,9 @@ pub struct ConfigMaps {
     pub(super) steer: LpmTrie<MapData, SteerKey, SteerValue>,
     pub(super) rules_v4: LpmTrie<MapData, RuleKeyV4, RuleValue>,
     pub(super) rules_v6: LpmTrie<MapData, RuleKeyV6, RuleValue>,
+    pub(super) asn_rules: HashMap<MapData, ClassKey, RuleValue>,
+    pub(super) country_rules: HashMap<MapData, ClassKey, RuleValue>,
+    pub(super) geo: ArrayOfMaps<MapData, GeoTable>,
     pub(super) apps: Array<MapData, ObjectId>,
     pub(super) rules: Array<MapData, ObjectId>,
     pub(super) zones: Array<MapData, ObjectId>,
@@ -28,6 +32,9 @@ pub struct ConfigMaps {
     pub(super) listeners: SockMap<MapData>,
     pub(super) mode: Array<MapData, u32>,
 }
+
+/// What `GEO` holds: one table.
+pub type GeoTable = Array<MapData, geo::Node>;
 
 /// Maps that the kernel programs write.
 pub struct CounterMaps {
@@ -80,6 +87,9 @@ impl ConfigMaps {
             steer: source.open(names::STEER)?,
             rules_v4: source.open(names::RULES_V4)?,
             rules_v6: source.open(names::RULES_V6)?,
+            asn_rules: source.open(names::ASN_RULES)?,
+            country_rules: source.open(names::COUNTRY_RULES)?,
+            geo: source.open(names::GEO)?,
             apps: source.open(names::APPS)?,
             rules: source.open(names::RULES)?,
             zones: source.open(names::ZONES)?,
@@ -122,10 +132,13 @@ pub struct Expected {
 }
 
 /// What a pinned map must look like before it is used.
-pub const EXPECTED: [Expected; 15] = [
+pub const EXPECTED: [Expected; 18] = [
     lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
     lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
     lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
+    hash::<ClassKey, RuleValue>(names::ASN_RULES, limits::RULES),
+    hash::<ClassKey, RuleValue>(names::COUNTRY_RULES, limits::RULES),
+    array::<u32>(names::GEO, 1),
     array::<ObjectId>(names::APPS, limits::APPLICATIONS),
     array::<ObjectId>(names::RULES, limits::RULES),
     array::<ObjectId>(names::ZONES, limits::ZONES),
@@ -142,6 +155,10 @@ pub const EXPECTED: [Expected; 15] = [
 
 const fn lpm<K: Pod, V: Pod>(name: &'static str, entries: usize) -> Expected {
     Expected { name, key: size_of::<u32>() + size_of::<K>(), value: size_of::<V>(), entries }
+}
+
+const fn hash<K: Pod, V: Pod>(name: &'static str, entries: usize) -> Expected {
+    Expected { name, key: size_of::<K>(), value: size_of::<V>(), entries }
 }
 
 const fn array<V: Pod>(name: &'static str, entries: usize) -> Expected {

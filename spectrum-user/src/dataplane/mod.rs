@@ -10,6 +10,7 @@ pub mod diagnostics;
 pub mod diff;
 pub mod events;
 pub mod explain;
+pub mod geo;
 pub mod image;
 pub mod instance;
 pub mod load;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{
-    Array, IterableMap as _, Map, MapData, MapError, PerCpuValues,
+    Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuValues,
     lpm_trie::{Key, LpmTrie},
 };
 use spectrum_common::{
     Reason,
-    layout::{Count, Meta, ObjectId, app_counter},
+    layout::{ClassKey, Count, Meta, ObjectId, RuleValue, app_counter},
     limits, names,
 };
 
@@ -27,6 +27,8 @@ impl ConfigMaps {
             steer: trie(&self.steer)?,
             rules_v4: trie(&self.rules_v4)?,
             rules_v6: trie(&self.rules_v6)?,
+            asn_rules: classes(&self.asn_rules)?,
+            country_rules: classes(&self.country_rules)?,
             apps: naming(&self.apps)?,
             rules: naming(&self.rules)?,
             zones: naming(&self.zones)?,
@@ -92,6 +94,14 @@ fn trie<K: aya::Pod + bytemuck::Pod + Ord, V: aya::Pod + bytemuck::Pod>(
             let key = bytemuck::pod_read_unaligned(key);
             entries.insert(Prefix { bits: u32::from_ne_bytes(*bits), key }, value);
         }
+    })?;
+    Ok(entries)
+}
+
+fn classes(rules: &HashMap<MapData, ClassKey, RuleValue>) -> Result<BTreeMap<ClassKey, RuleValue>, MapError> {
+    let mut entries = BTreeMap::new();
+    batch::each(rules.map(), size_of::<ClassKey>(), |key, value| {
+        entries.insert(bytemuck::pod_read_unaligned(key), value);
     })?;
     Ok(entries)
 }

@@ -10,7 +10,7 @@ use spectrum_common::{
 };
 
 use super::{
-    diff::{NameMap, Op},
+    diff::{ClassMap, NameMap, Op},
     image::{ImageError, MapImage, Prefix, RULES, RulePrefix, SCOPE_BITS, add, inherit, rule_prefix, said, truncate},
     numbers::{Exhausted, Names},
 };
@@ -98,6 +98,16 @@ pub fn undo(image: &MapImage, ops: &[Op]) -> Vec<Op> {
             Some(value) => Op::SetRuleV6(prefix, *value),
             None => Op::RemoveRuleV6(prefix),
         },
+        Op::SetClassRule(map, key, _) | Op::RemoveClassRule(map, key) => {
+            let rules = match map {
+                ClassMap::Asn => &image.asn_rules,
+                ClassMap::Country => &image.country_rules,
+            };
+            match rules.get(&key) {
+                Some(value) => Op::SetClassRule(map, key, *value),
+                None => Op::RemoveClassRule(map, key),
+            }
+        }
         Op::SetPolicy(app, _) | Op::RemovePolicy(app) => match image.policies.get(&app) {
             Some(policy) => Op::SetPolicy(app, *policy),
             None => Op::RemovePolicy(app),

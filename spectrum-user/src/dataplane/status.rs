@@ -8,6 +8,7 @@ use spectrum_common::{
 
 use super::{
     attach,
+    geo::GeoStatus,
     image::MapImage,
     maps::{ConfigMaps, CounterMaps, MapSource},
     netlink::Netlink,
@@ -26,6 +27,9 @@ pub struct KernelStatus {
     pub steering: Option<LinkStatus>,
     pub interfaces: Vec<InterfaceStatus>,
     pub entries: Entries,
+    /// The table of networks and countries, where there is one.
+    #[serde(default)]
+    pub geo: Option<GeoStatus>,
     pub counters: Vec<ReasonCount>,
 }
 
@@ -51,6 +55,10 @@ pub struct Entries {
     pub steer: usize,
     pub rules_v4: usize,
     pub rules_v6: usize,
+    #[serde(default)]
+    pub asn_rules: usize,
+    #[serde(default)]
+    pub country_rules: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +90,7 @@ pub async fn status(pins: &Pins, netlink: &Netlink) -> anyhow::Result<Option<Ker
         steering: steering(pins)?,
         interfaces: interfaces(pins, netlink).await?,
         entries: entries(&image),
+        geo: maps.geo_status(),
         counters: total(&counters)?,
     }))
 }
@@ -109,6 +118,8 @@ fn entries(image: &MapImage) -> Entries {
         steer: image.steer.len(),
         rules_v4: image.rules_v4.len(),
         rules_v6: image.rules_v6.len(),
+        asn_rules: image.asn_rules.len(),
+        country_rules: image.country_rules.len(),
     }
 }
 

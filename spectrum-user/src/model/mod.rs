@@ -6,6 +6,7 @@
 mod application;
 mod desired;
 mod edge;
+mod geo;
 mod id;
 mod node;
 mod origin;
@@ -18,6 +19,7 @@ mod shield;
 pub use application::{Application, Rates, SpliceMode, SynCookies, Timeouts, UdpFilters};
 pub use desired::{DesiredState, Zone};
 pub use edge::{ClosedPorts, Connectivity, Edge, EdgeIps, UdpFragments};
+pub use geo::{Geo, GeoMemory};
 pub use id::{AppId, InvalidId, RuleId, ZoneId};
 pub use node::{EventSink, Instance, InvalidInstance, Listen, Node, XdpMode};
 pub use origin::{DirectOrigin, InvalidOrigin};

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use super::Shield;
+use super::{Geo, Shield};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -21,6 +21,8 @@ pub struct Node {
     /// How long open connections may take to finish after SIGTERM.
     pub drain: std::time::Duration,
     pub shield: Shield,
+    /// Where networks and countries are looked up.
+    pub geo: Geo,
 }
 
 /// How the XDP program is attached.

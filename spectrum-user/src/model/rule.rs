@@ -53,6 +53,11 @@ pub enum RuleMode {
 }
 
 impl AccessRule {
+    /// Whether it speaks of the applications of a zone at all.
+    pub fn speaks_in(&self, zone: ZoneId) -> bool {
+        self.mode != RuleMode::Challenge && (self.scope == Scope::User || self.scope == Scope::Zone(zone))
+    }
+
     /// Whether its time is over.
     pub fn has_ended(&self, now: SystemTime) -> bool {
         self.expires_on.is_some_and(|end| end <= now)
@@ -87,6 +92,12 @@ impl Country {
         // `T1` is what the product calls the Tor network.
         let is_code = letters.iter().all(u8::is_ascii_uppercase) || letters == *b"T1";
         is_code.then_some(Self(letters))
+    }
+
+    /// Back from what `spectrum_common::geo::country` makes of it.
+    pub fn of(number: u32) -> Option<Self> {
+        let [.., first, second] = number.to_be_bytes();
+        Self::new(std::str::from_utf8(&[first, second]).ok()?)
     }
 
     pub const fn bytes(self) -> [u8; 2] {

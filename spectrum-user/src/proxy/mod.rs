@@ -20,7 +20,7 @@ mod tests;
 mod worker;
 mod workers;
 
-pub use access::{Access, AccessRules};
+pub use access::{Access, AccessRules, By};
 pub use address::{ClientAddr, EdgeAddr, OriginAddr};
 pub use app::App;
 pub use table::AppTable;

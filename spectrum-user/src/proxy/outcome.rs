@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{OriginAddr, dial::DialError};
+use super::{By, OriginAddr, dial::DialError};
 use crate::telemetry::{EventKind, Matched};
 
 /// How a connection ended.
@@ -36,6 +36,24 @@ pub(super) enum Failure {
     Drained,
     #[error("a new access rule blocks the client")]
     Revoked(Matched),
+}
+
+/// What an allow rule is called in the event log, by what it names.
+pub(super) const fn allowed(by: By) -> Matched {
+    match by {
+        By::Address => Matched::AllowIp,
+        By::Asn => Matched::AllowAsn,
+        By::Country => Matched::AllowCountry,
+    }
+}
+
+/// The same of a block rule.
+pub(super) const fn blocked(by: By) -> Matched {
+    match by {
+        By::Address => Matched::BlockIp,
+        By::Asn => Matched::BlockAsn,
+        By::Country => Matched::BlockCountry,
+    }
 }
 
 impl Outcome {

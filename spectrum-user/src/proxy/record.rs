@@ -64,8 +64,8 @@ impl Record {
         self.count(|shard| shard.opened.add(1));
     }
 
-    pub(super) fn allowed(&mut self) {
-        self.matched = Matched::AllowIp;
+    pub(super) fn allowed(&mut self, matched: Matched) {
+        self.matched = matched;
     }
 
     /// Both legs stand: the connect event.
@@ -150,6 +150,7 @@ impl Record {
     ) {
         let Some(app) = &self.app else { return };
         let (client_rtt, origin_rtt) = self.rtt.unwrap_or_default();
+        let (client_asn, client_country) = self.worker.table().whereabouts(self.client);
         self.worker.telemetry.events.emit(Event {
             kind,
             status,
@@ -159,6 +160,8 @@ impl Record {
             ip_firewall: app.config.ip_firewall,
             matched: self.matched,
             client: self.client.socket_addr(),
+            client_asn,
+            client_country,
             edge: self.edge.socket_addr(),
             origin: self.origin.map(OriginAddr::socket_addr),
             connected: self.connected,

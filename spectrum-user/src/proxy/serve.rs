@@ -8,12 +8,11 @@ use super::{
     Access, App, ClientAddr, EdgeAddr, OriginAddr,
     connection::{Connection, Place},
     dial::dial,
-    outcome::{Failure, Outcome},
+    outcome::{self, Failure, Outcome},
     record::Record,
     relay,
     worker::Worker,
 };
-use crate::telemetry::Matched;
 
 /// Serves a connection until it is closed. Both legs are closed when this returns, and the record says how.
 pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: ClientAddr, place: Place) {
@@ -50,8 +49,8 @@ async fn run(
     connection.classified(app);
     match table.access(app, address) {
         Access::NoRule => {}
-        Access::Allowed(_) => record.allowed(),
-        Access::Blocked(_) => return Err(Failure::Denied(Matched::BlockIp)),
+        Access::Allowed(_, by) => record.allowed(outcome::allowed(by)),
+        Access::Blocked(_, by) => return Err(Failure::Denied(outcome::blocked(by))),
     }
     #[cfg(test)]
     assert!(app.config.hostname != PANICS, "as the test wants");

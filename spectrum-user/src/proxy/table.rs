@@ -4,7 +4,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
 use crate::{
-    model::{AppId, DesiredState, PortRange, Transport},
+    geo::{Databases, Kind},
+    model::{AppId, Country, DesiredState, PortRange, Transport},
     telemetry::Metrics,
 };
 
@@ -13,6 +14,7 @@ pub struct AppTable {
     edge: Arc<HashMap<IpAddr, Box<[Owner]>>>,
     apps: Arc<HashMap<AppId, Arc<App>>>,
     rules: AccessRules,
+    geo: Arc<Databases>,
 }
 
 /// Ports of one address, and whose they are.
@@ -21,7 +23,7 @@ type Owner = (PortRange, Arc<App>);
 impl AppTable {
     /// The table of a desired state. An application that did not change since `previous` stays the same value, with
     /// its turn of origins and its connections.
-    pub fn new(state: &DesiredState, previous: Option<&Self>, metrics: &Metrics) -> Self {
+    pub fn new(state: &DesiredState, geo: Arc<Databases>, previous: Option<&Self>, metrics: &Metrics) -> Self {
         let mut edge: HashMap<IpAddr, Vec<Owner>> = HashMap::new();
         let mut apps = HashMap::new();
         for config in state.applications.iter().filter(|app| app.protocol.transport == Transport::Tcp) {
@@ -37,13 +39,13 @@ impl AppTable {
             (address, ranges.into_boxed_slice())
         });
         metrics.prune();
-        Self { edge: Arc::new(sorted.collect()), apps: Arc::new(apps), rules: AccessRules::new(&state.rules) }
+        Self { edge: Arc::new(sorted.collect()), apps: Arc::new(apps), rules: AccessRules::new(&state.rules), geo }
     }
 
     /// The same applications with other rules.
     #[must_use]
     pub fn with_rules(&self, rules: AccessRules) -> Self {
-        Self { edge: Arc::clone(&self.edge), apps: Arc::clone(&self.apps), rules }
+        Self { edge: Arc::clone(&self.edge), apps: Arc::clone(&self.apps), rules, geo: Arc::clone(&self.geo) }
     }
 
     pub const fn rules(&self) -> &AccessRules {
@@ -61,7 +63,18 @@ impl AppTable {
 
     /// What the access rules say about a client of this application.
     pub fn access(&self, app: &App, client: ClientAddr) -> Access {
-        if app.config.ip_firewall { self.rules.decide(app.config.zone, client.ip()) } else { Access::NoRule }
+        if !app.config.ip_firewall {
+            return Access::NoRule;
+        }
+        self.rules.decide(app.config.zone, client.ip(), || self.geo.table.class(client.ip()))
+    }
+
+    /// Network and country of a client, as far as there are databases that say.
+    pub fn whereabouts(&self, client: ClientAddr) -> (Option<u32>, Option<Country>) {
+        let class = self.geo.table.class(client.ip());
+        let asn = self.geo.file(Kind::Asn).map(|_| class.asn);
+        let country = self.geo.file(Kind::Country).and_then(|_| Country::of(class.country));
+        (asn, country)
     }
 
     /// As [`Self::access`], for a connection that is already open: the application as it is now decides, or as it was
@@ -100,7 +113,8 @@ mod tests {
 
     #[test]
     fn classifies_by_address_and_range() {
-        let table = AppTable::new(&state(&[(1000, 2000), (22, 22), (3000, 3000)]), None, &Metrics::new(1));
+        let table =
+            AppTable::new(&state(&[(1000, 2000), (22, 22), (3000, 3000)]), Arc::default(), None, &Metrics::new(1));
         let ports = |s| table.classify(edge(s)).map(|app| app.config.protocol.ports.to_string());
         assert_eq!(ports("127.0.0.1:22").as_deref(), Some("22"));
         assert_eq!(ports("127.0.0.1:1000").as_deref(), Some("1000-2000"));
@@ -115,10 +129,10 @@ mod tests {
     #[test]
     fn an_unchanged_application_stays_the_same_value() {
         let metrics = Metrics::new(1);
-        let before = AppTable::new(&state(&[(22, 22), (80, 80)]), None, &metrics);
+        let before = AppTable::new(&state(&[(22, 22), (80, 80)]), Arc::default(), None, &metrics);
         let mut changed = state(&[(22, 22), (80, 80)]);
         changed.applications[1].ip_firewall = true;
-        let after = AppTable::new(&changed, Some(&before), &metrics);
+        let after = AppTable::new(&changed, Arc::default(), Some(&before), &metrics);
         let same = |port| {
             let at = edge(&format!("127.0.0.1:{port}"));
             Arc::ptr_eq(before.classify(at).unwrap(), after.classify(at).unwrap())

@@ -17,14 +17,14 @@ use tokio::{
 use super::{
     Access, AppTable, ClientAddr,
     connection::Connections,
-    outcome::Failure,
+    outcome::{Failure, blocked},
     relay::Pools,
     serve::serve,
     workers::{Phase, Telemetry},
 };
 use crate::{
     listen::{Accepted, Acceptor, Admission, Inbox, Seated, Shed, Spread},
-    telemetry::{Matched, NodeShard},
+    telemetry::NodeShard,
 };
 
 /// How exact idle timeouts are. One timer per worker looks at all connections, none has a timer of its own.
@@ -186,8 +186,8 @@ impl Worker {
             return;
         }
         let ended = self.connections.end(|connection, app| match table.access_now(app?, connection.client()) {
-            Access::Blocked(_) => Some(Failure::Revoked(Matched::BlockIp)),
-            Access::Allowed(_) | Access::NoRule => None,
+            Access::Blocked(_, by) => Some(Failure::Revoked(blocked(by))),
+            Access::Allowed(..) | Access::NoRule => None,
         });
         if ended > 0 {
             log::info!("{ended} open connections were ended by new access rules");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::object::{Configuration, mode, moment};
 use crate::{
     config,
-    model::{AccessRule, Scope, Zone},
+    model::{AccessRule, Geo, Scope, Zone},
     state::replace_file,
 };
 
@@ -82,15 +82,15 @@ const NAME: &str = "rules.json";
 const LARGEST: u64 = 64 << 20;
 
 /// The rules that are kept in a state directory; none where there is no file.
-pub fn read(state_dir: &Path, zones: &[Zone]) -> Result<Loaded, RuleStoreError> {
+pub fn read(state_dir: &Path, zones: &[Zone], geo: &Geo) -> Result<Loaded, RuleStoreError> {
     let (path, last) = (state_dir.join(NAME), last(state_dir));
     let why = match parse(&path)? {
         Ok(None) => return Ok(Loaded::default()),
-        Ok(Some(document)) => return Ok(understand(document, zones)),
+        Ok(Some(document)) => return Ok(understand(document, zones, geo)),
         Err(why) => why,
     };
     let Ok(Some(document)) = parse(&last)? else { return Err(RuleStoreError::Corrupt { path, last, why }) };
-    let mut loaded = understand(document, zones);
+    let mut loaded = understand(document, zones, geo);
     loaded.notes.insert(
         0,
         format!(
@@ -147,12 +147,12 @@ fn parse(path: &Path) -> Result<Result<Option<Document>, String>, RuleStoreError
 }
 
 /// Rules that cannot be read (a zone that is gone, say) are left out and told; those whose time is over just end.
-fn understand(document: Document, zones: &[Zone]) -> Loaded {
+fn understand(document: Document, zones: &[Zone], geo: &Geo) -> Loaded {
     let mut loaded = Loaded::default();
     let now = SystemTime::now();
     for written in document.rules {
         let name = format!("{} {}", written.mode, written.configuration.value);
-        match written.read(zones) {
+        match written.read(zones, geo) {
             Ok(kept) if kept.rule.has_ended(now) => {
                 loaded.notes.push(format!("the operator's rule {name} has ended in the meantime"));
             }
@@ -182,7 +182,7 @@ impl Written {
         }
     }
 
-    fn read(self, zones: &[Zone]) -> Result<Kept, String> {
+    fn read(self, zones: &[Zone], geo: &Geo) -> Result<Kept, String> {
         let time = |text: &str| humantime::parse_rfc3339(text).map_err(|error| format!("{text}: {error}"));
         let (created, modified) = (time(&self.created_on)?, time(&self.modified_on)?);
         let mut value = serde_json::to_value(&self).map_err(|error| error.to_string())?;
@@ -191,7 +191,7 @@ impl Written {
             object.remove("modified_on");
         }
         let text = toml::to_string(&value).map_err(|error| error.to_string())?;
-        let (rule, _) = config::rule(&text, NAME, zones).map_err(|errors| errors.brief())?;
+        let (rule, _) = config::rule(&text, NAME, zones, geo).map_err(|errors| errors.brief())?;
         Ok(Kept { rule, created, modified })
     }
 }
@@ -231,10 +231,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(read(directory.path(), &zones()).unwrap().rules.is_empty(), "nothing yet");
+        assert!(read(directory.path(), &zones(), &Geo::default()).unwrap().rules.is_empty(), "nothing yet");
         let rules = [rule("192.0.2.0/24"), rule("192.0.2.1/32"), rule("2001:db8::/48")];
         keep(directory.path(), &rules);
-        let loaded = read(directory.path(), &zones()).unwrap();
+        let loaded = read(directory.path(), &zones(), &Geo::default()).unwrap();
         assert_eq!(loaded.rules.into_iter().map(|kept| kept.rule).collect::<Vec<_>>(), rules);
         assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
     }
@@ -249,7 +249,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for length in [0, 1, whole.len() / 2, whole.len() - 3] {
             fs::write(&path, &whole[..length]).unwrap();
-            let loaded = read(directory.path(), &zones()).unwrap();
+            let loaded = read(directory.path(), &zones(), &Geo::default()).unwrap();
             assert_eq!(loaded.rules.len(), 1, "{length}");
             assert_eq!(loaded.rules[0].rule, first);
             assert!(loaded.notes[0].contains("cannot be read"), "{:?}", loaded.notes);
@@ -257,12 +257,15 @@ mod tests {
         // The broken one does not become the last resort.
         keep(directory.path(), &[]);
         fs::write(&path, "{").unwrap();
-        assert_eq!(read(directory.path(), &zones()).unwrap().rules.len(), 1);
+        assert_eq!(read(directory.path(), &zones(), &Geo::default()).unwrap().rules.len(), 1);
         fs::write(last(directory.path()), "x").unwrap();
-        let error = read(directory.path(), &zones()).unwrap_err();
+        let error = read(directory.path(), &zones(), &Geo::default()).unwrap_err();
         assert!(matches!(error, RuleStoreError::Corrupt { .. }) && error.to_string().contains("backup"), "{error}");
         fs::write(&path, "{\"version\": 2, \"other\": []}").unwrap();
-        assert!(matches!(read(directory.path(), &zones()), Err(RuleStoreError::Newer { version: 2, .. })));
+        assert!(matches!(
+            read(directory.path(), &zones(), &Geo::default()),
+            Err(RuleStoreError::Newer { version: 2, .. })
+        ));
     }
 
     #[test]
@@ -270,10 +273,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ended = AccessRule { expires_on: Some(SystemTime::now() - Duration::from_secs(5)), ..rule("192.0.2.9/32") };
         keep(directory.path(), &[rule("192.0.2.1/32"), ended]);
-        let loaded = read(directory.path(), &zones()).unwrap();
+        let loaded = read(directory.path(), &zones(), &Geo::default()).unwrap();
         assert_eq!((loaded.rules.len(), loaded.notes.len()), (1, 1), "{:?}", loaded.notes);
         let others = [Zone { id: ZoneId::derive(&["example.net"]), name: "example.net".to_owned() }];
-        let loaded = read(directory.path(), &others).unwrap();
+        let loaded = read(directory.path(), &others, &Geo::default()).unwrap();
         assert!(loaded.rules.is_empty() && loaded.notes[0].contains("no zone"), "{:?}", loaded.notes);
     }
 }

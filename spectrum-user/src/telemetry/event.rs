@@ -10,6 +10,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::AppMetrics;
+use crate::model::Country;
 
 /// Something that happened to a connection. `Timestamp` is when.
 #[derive(Clone, Debug)]
@@ -23,6 +24,9 @@ pub struct Event {
     pub ip_firewall: bool,
     pub matched: Matched,
     pub client: SocketAddr,
+    /// The network that announces the client's address: 0 where the database has none, none where there is no database.
+    pub client_asn: Option<u32>,
+    pub client_country: Option<Country>,
     pub edge: SocketAddr,
     pub origin: Option<SocketAddr>,
     /// When both legs were established.
@@ -51,7 +55,11 @@ pub enum Matched {
     #[default]
     Unknown,
     AllowIp,
+    AllowAsn,
+    AllowCountry,
     BlockIp,
+    BlockAsn,
+    BlockCountry,
 }
 
 impl EventKind {
@@ -70,7 +78,11 @@ impl Matched {
         match self {
             Self::Unknown => "UNKNOWN",
             Self::AllowIp => "WHITELIST_IP",
+            Self::AllowAsn => "WHITELIST_ASN",
+            Self::AllowCountry => "WHITELIST_COUNTRY",
             Self::BlockIp => "BLOCK_IP",
+            Self::BlockAsn => "BLOCK_ASN",
+            Self::BlockCountry => "BLOCK_COUNTRY",
         }
     }
 }
@@ -96,7 +108,7 @@ struct Line<'a> {
     application: &'a str,
     client_asn: u32,
     client_bytes: u64,
-    client_country: &'static str,
+    client_country: String,
     #[serde(rename = "ClientIP")]
     client_ip: std::net::IpAddr,
     client_matched_ip_firewall: &'static str,
@@ -143,9 +155,9 @@ impl<'a> Line<'a> {
     fn new(event: &'a Event) -> Self {
         Self {
             application: &event.app.id,
-            client_asn: 0,
+            client_asn: event.client_asn.unwrap_or(0),
             client_bytes: event.client_bytes,
-            client_country: "",
+            client_country: event.client_country.map_or_else(String::new, |country| country.to_string()),
             client_ip: event.client.ip(),
             client_matched_ip_firewall: event.matched.as_str(),
             client_port: event.client.port(),
@@ -239,6 +251,7 @@ mod tests {
         assert_eq!(json.as_object().unwrap().len(), FIELDS.len() + 1, "and only `extensions` besides");
         assert_eq!(json["Event"], "disconnect");
         assert_eq!(json["ClientIP"], "192.0.2.7");
+        assert_eq!((&json["ClientAsn"], &json["ClientCountry"]), (&64500.into(), &"DE".into()));
         assert_eq!(json["OriginIP"], "2001:db8::1");
         assert_eq!(json["ClientTcpRtt"], 1_000_000);
         assert_eq!(json["Timestamp"], "1970-01-01T00:00:01Z");
@@ -256,6 +269,8 @@ mod tests {
             ip_firewall: false,
             matched: Matched::Unknown,
             client: "192.0.2.7:40000".parse().unwrap(),
+            client_asn: Some(64500),
+            client_country: Country::new("DE"),
             edge: "127.77.0.1:22".parse().unwrap(),
             origin: Some("[2001:db8::1]:2222".parse().unwrap()),
             connected: Some(SystemTime::UNIX_EPOCH),

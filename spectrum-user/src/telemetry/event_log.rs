@@ -337,6 +337,8 @@ mod tests {
             ip_firewall: false,
             matched: Matched::Unknown,
             client: "192.0.2.7:40000".parse().unwrap(),
+            client_asn: None,
+            client_country: None,
             edge: "127.77.0.1:22".parse().unwrap(),
             origin: None,
             connected: None,

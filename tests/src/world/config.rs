@@ -110,8 +110,11 @@ impl Config {
         self.rule("block", prefix, Some("example.com"))
     }
 
+    /// `value`: an address, a prefix, `AS` and a number, or a country.
     fn rule(mut self, mode: &str, value: &str, zone: Option<&str>) -> Self {
         let target = match (value.contains('/'), value.contains(':')) {
+            _ if value.starts_with("AS") => "asn",
+            _ if value.len() == 2 && value != "::" => "country",
             (true, _) => "ip_range",
             (false, true) => "ip6",
             (false, false) => "ip",

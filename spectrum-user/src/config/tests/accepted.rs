@@ -229,6 +229,10 @@ listen     = ["unix:/run/spectrum/api.sock"]
 [metrics]
 listen = "127.0.0.1:9464"
 
+[geo]
+country = "/usr/share/spectrum/country.mmdb"
+asn     = "/usr/share/spectrum/asn.mmdb"
+
 [events]
 file = "/var/log/spectrum/events.jsonl"
 
@@ -250,9 +254,6 @@ notes         = "scanner"
 
 /// What it also holds and is not built.
 const LATER: &str = r#"
-[geo]
-country = "/usr/share/spectrum/country.mmdb"
-
 [tls]
 certificates = "/etc/spectrum/certs"
 
@@ -277,7 +278,27 @@ fn the_file_of_the_specification_is_right_as_far_as_it_is_built() {
     let messages: Vec<_> = errors.as_slice().iter().map(|found| found.message.as_str()).collect();
     assert_eq!(
         messages,
-        ["the API over TCP", "`token_file`", "`origin_server_name`", "`origin_ca`", "`geo`", "`tls`", "`dns`"]
+        ["the API over TCP", "`token_file`", "`origin_server_name`", "`origin_ca`", "`tls`", "`dns`"]
             .map(|what| format!("{what} is not built yet"))
     );
+}
+
+#[test]
+fn rules_by_network_and_country() {
+    let rule = |target: &str, value: &str| {
+        let text = format!(
+            "{NODE}[geo]\ncountry = \"/c.mmdb\"\nasn = \"/a.mmdb\"\nmemory = \"full\"\n[[access_rules]]\nmode = \"block\"\n\
+             configuration = {{ target = \"{target}\", value = {value} }}\n"
+        );
+        let config = good(&text);
+        assert_eq!(config.node.geo.memory, crate::model::GeoMemory::Full);
+        config.rules[0].target.to_string()
+    };
+    for value in ["\"AS64500\"", "\"64500\"", "\"as64500\"", "64500"] {
+        assert_eq!(rule("asn", value), "AS64500");
+    }
+    assert_eq!(rule("asn", "4294967295"), "AS4294967295");
+    for (value, country) in [("\"DE\"", "DE"), ("\"de\"", "DE"), ("\"T1\"", "T1"), ("\"XX\"", "XX")] {
+        assert_eq!(rule("country", value), country);
+    }
 }

@@ -140,10 +140,8 @@ fn api_metrics_and_events() {
 #[test]
 fn whole_tables_of_later() {
     refuses(
-        &format!("{NODE}▶[geo]\ncountry = \"/x\"\n▶[tls]\ncertificates = \"/x\"\n▶[dns]\nlisten = []")
-            .replace("▶[", "[▶"),
+        &format!("{NODE}▶[tls]\ncertificates = \"/x\"\n▶[dns]\nlisten = []").replace("▶[", "[▶"),
         &[
-            (0, "`geo` is not built yet", "remove it: access rules are by address"),
             (0, "`tls` is not built yet", "remove it: TLS passes through to the origin"),
             (0, "`dns` is not built yet", "remove it, and publish the addresses that `spectrum status` shows"),
         ],
@@ -522,16 +520,28 @@ fn access_rules() {
             modes,
         ),
         (
-            "mode = \"block\"\nconfiguration = { target = ▶\"asn\", value = \"AS64496\" }",
+            "mode = \"block\"\nconfiguration = { target = \"asn\", value = ▶\"AS64496\" }",
             0,
-            "an access rule by network or country is not built yet",
-            "write the addresses as rules with the target ip_range",
+            "nothing tells which addresses are of AS64496",
+            "name a database: asn = \"/path/to/asn.mmdb\" in [geo]",
         ),
         (
-            "mode = \"block\"\nconfiguration = { target = ▶\"country\", value = \"T1\" }",
+            "mode = \"block\"\nconfiguration = { target = \"asn\", value = ▶\"AS0\" }",
             0,
-            "an access rule by network or country is not built yet",
-            "write the addresses as rules with the target ip_range",
+            "`AS0` is not the number of an autonomous system",
+            "write \"AS64500\": a number from 1 to 4294967295",
+        ),
+        (
+            "mode = \"block\"\nconfiguration = { target = \"country\", value = ▶\"UK\" }",
+            0,
+            "`UK` is not a country",
+            "write \"GB\", which is the United Kingdom's code",
+        ),
+        (
+            "mode = \"block\"\nconfiguration = { target = \"country\", value = ▶\"T1\" }",
+            0,
+            "nothing tells which addresses are of T1",
+            "name a database: country = \"/path/to/country.mmdb\" in [geo]",
         ),
         (
             "mode = \"block\"\nconfiguration = { target = \"ip\", value = ▶\"192.0.2.0/24\" }",
@@ -619,5 +629,21 @@ fn a_rule_is_there_once() {
              mode = \"block\"\nconfiguration = { target = \"ip\", value = ▶\"2001:DB8:0::1\" }",
         ),
         &[(10009, twice, "remove one of the two")],
+    );
+}
+
+#[test]
+fn databases() {
+    refuses(
+        &format!("{NODE}▶[geo]\nmemory = \"full\"").replace("▶[", "▶["),
+        &[(0, "[geo] names no database", "write country = \"/path/to/country.mmdb\" or asn = \"…\", or remove it")],
+    );
+    refuses(
+        &format!("{NODE}[geo]\ncountry = ▶\"country.mmdb\""),
+        &[(
+            0,
+            "`country.mmdb` is not an absolute path",
+            "write it from `/` on: a service does not start in your directory",
+        )],
     );
 }

@@ -60,7 +60,8 @@ impl Edge {
         let state = DesiredState { applications: vec![app], ..DesiredState::default() };
         let telemetry = Telemetry { metrics: Metrics::new(2), events: EventLog::start(None).unwrap() };
         let lines = telemetry.events.subscribe();
-        let (table, published) = watch::channel(Arc::new(AppTable::new(&state, None, &telemetry.metrics)));
+        let (table, published) =
+            watch::channel(Arc::new(AppTable::new(&state, Arc::default(), None, &telemetry.metrics)));
         let workers = Workers::start_within(budget, listeners, &published, &telemetry).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -79,7 +80,7 @@ impl Edge {
 
     fn publish(&mut self, rules: Vec<AccessRule>) {
         self.state.rules = rules;
-        let table = AppTable::new(&self.state, Some(&self.table.borrow()), &self.telemetry.metrics);
+        let table = AppTable::new(&self.state, Arc::default(), Some(&self.table.borrow()), &self.telemetry.metrics);
         self.table.send_replace(Arc::new(table));
     }
 
