@@ -68,7 +68,7 @@ pub mod mode {
     pub const REFUSE_ORPHANS: u32 = 1;
     /// Answers to SYNs offer timestamps, and in them what else the client has offered. The kernel reads that back only
     /// where `net.ipv4.tcp_timestamps` is 2: with 1 it takes an offset off first that XDP cannot know
-    /// (`secure_tcp_ts_off`, net/core/secure_seq.c).
+    /// (`secure_tcp_ts_off` in `net/core/secure_seq.c`).
     pub const TIMESTAMPS: u32 = 2;
     /// How far up the window scale stands that such an answer offers.
     pub const SCALE_SHIFT: u32 = 8;

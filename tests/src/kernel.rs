@@ -54,6 +54,7 @@ pub enum Action {
 }
 
 /// An application, or a part of one: these ports of this address.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the application")]
 #[derive(Clone, Debug)]
 pub struct App {
     pub number: u32,

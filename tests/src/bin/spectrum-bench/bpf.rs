@@ -34,6 +34,62 @@ pub(crate) fn load(program: &[Instruction]) -> Result<OwnedFd> {
     owned(bpf(PROG_LOAD, &attributes).context("load an XDP program (needs CAP_BPF and CAP_NET_ADMIN)")?)
 }
 
+/// Loads an XDP program that looks up the `words` words of a packet at `offset` in a trie, and passes it whatever comes of
+/// that.
+pub(crate) fn load_lookup(trie: BorrowedFd<'_>, offset: i16, words: i16) -> Result<OwnedFd> {
+    const R0: u8 = 0;
+    const R1: u8 = 1;
+    const R2: u8 = 2;
+    const R3: u8 = 3;
+    const R4: u8 = 4;
+    const R10: u8 = 10;
+    let insn = |code: u8, to: u8, from: u8, offset: i16, immediate: i32| Instruction {
+        code,
+        registers: to | (from << 4),
+        offset,
+        immediate,
+    };
+    let load = |to, from, offset| insn(0x61, to, from, offset, 0);
+    let store = |to, from, offset| insn(0x63, to, from, offset, 0);
+    let key = -4 * (words + 1);
+    let end = i32::from(offset + 4 * words);
+    // r2 = data, r3 = data_end, r4 = r2 + end; beyond it: out.
+    let mut program = vec![
+        load(R2, R1, 0),
+        load(R3, R1, 4),
+        insn(0xbf, R4, R2, 0, 0),
+        insn(0x07, R4, 0, 0, end),
+        insn(0x2d, R4, R3, 2 * words + 8, 0),
+        // The key: how many bits, and the words.
+        insn(0x62, R10, 0, key, i32::from(words) * 32),
+    ];
+    for word in 0..words {
+        program.push(load(R0, R2, offset + 4 * word));
+        program.push(store(R10, R0, key + 4 * (word + 1)));
+    }
+    program.extend([
+        insn(0x18, R1, PSEUDO_MAP_FD, 0, trie.as_raw_fd()),
+        insn(0, 0, 0, 0, 0),
+        insn(0xbf, R2, R10, 0, 0),
+        insn(0x07, R2, 0, 0, i32::from(key)),
+        insn(0x85, 0, 0, 0, MAP_LOOKUP_ELEM),
+        insn(0xb7, R0, 0, 0, XDP_PASS),
+        insn(0x95, 0, 0, 0, 0),
+        // Out.
+        insn(0xb7, R0, 0, 0, XDP_PASS),
+        insn(0x95, 0, 0, 0, 0),
+    ]);
+    let license = c"GPL";
+    let attributes = LoadAttributes {
+        program_type: PROG_TYPE_XDP,
+        instruction_count: u32::try_from(program.len()).context("a short program")?,
+        instructions: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        ..Zeroable::zeroed()
+    };
+    owned(bpf(PROG_LOAD, &attributes).context("load a program that asks a trie")?)
+}
+
 /// Attaches `program` to an interface of the calling thread's network namespace, in native mode, for as long as the
 /// returned link lives.
 pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
@@ -126,6 +182,10 @@ fn owned(descriptor: i64) -> Result<OwnedFd> {
 
 const MAP_CREATE: i64 = 0;
 const MAP_UPDATE_ELEM: i64 = 2;
+/// In the source register of a load: the immediate is a map's descriptor.
+const PSEUDO_MAP_FD: u8 = 1;
+/// `BPF_FUNC_map_lookup_elem`.
+const MAP_LOOKUP_ELEM: i32 = 1;
 const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
 const LINK_CREATE: i64 = 28;

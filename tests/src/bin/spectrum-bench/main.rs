@@ -56,6 +56,8 @@ fn bench(options: &Options) -> Result<ExitCode> {
     let world = World::new()?;
     let origin = Origin::start(&world)?;
     let xdp = if parts.xdp { Some(xdp::run(options.rounds, options.quick)?) } else { None };
+    let databases = xdp::networks::real(options.country.clone(), options.asn.clone());
+    let networks = if parts.networks { Some(xdp::networks::run(options.rounds, &databases)?) } else { None };
     let results =
         if parts.traffic { Some(rounds::run(options, &world, &origin, contestants, &measures)?) } else { None };
     let plan = flood::Plan { rounds: options.rounds, quick: options.quick };
@@ -64,7 +66,7 @@ fn bench(options: &Options) -> Result<ExitCode> {
     } else {
         Some(flood::run(&plan, &parts.floods, &world, &origin, options.spectrum().as_deref())?)
     };
-    let report = Report { machine, plan, results, xdp, floods };
+    let report = Report { machine, plan, results, xdp, networks, floods };
     let tables = report.markdown();
     #[expect(clippy::print_stdout, reason = "the tables are what this program is for")]
     {

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     /// Times every contestant is measured; at least 5 for a figure that counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// Only these parts, of: traffic, xdp, floods; of floods alone: answers, drops, crafted, connects, streams
+    /// Only these parts, of: traffic, xdp, networks, floods; of floods alone: answers, drops, crafted, connects, streams
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<String>,
     /// Short windows: to see that everything works, not to quote
@@ -35,6 +35,12 @@ pub(crate) struct Options {
     /// The cost of the XDP program too, where only some measures are chosen
     #[arg(long)]
     pub(crate) xdp: bool,
+    /// Measure this database of countries too, in the part networks
+    #[arg(long, value_name = "PATH")]
+    pub(crate) country: Option<PathBuf>,
+    /// And this one of autonomous systems
+    #[arg(long, value_name = "PATH")]
+    pub(crate) asn: Option<PathBuf>,
     /// Also write everything, with every sample, as JSON
     #[arg(long, value_name = "PATH")]
     pub(crate) json: Option<PathBuf>,
@@ -60,6 +66,7 @@ impl Options {
 pub(crate) struct Parts {
     pub(crate) traffic: bool,
     pub(crate) xdp: bool,
+    pub(crate) networks: bool,
     pub(crate) floods: Vec<&'static str>,
 }
 
@@ -68,8 +75,9 @@ impl Options {
     pub(crate) fn parts(&self) -> Result<Parts> {
         const TRAFFIC: &str = "traffic";
         const XDP: &str = "xdp";
+        const NETWORKS: &str = "networks";
         const FLOODS: &str = "floods";
-        let known = [&[TRAFFIC, XDP, FLOODS], PARTS.as_slice()].concat();
+        let known = [&[TRAFFIC, XDP, NETWORKS, FLOODS], PARTS.as_slice()].concat();
         if let Some(unknown) = self.only.iter().find(|part| !known.contains(&part.as_str())) {
             bail!("there is no part \"{unknown}\"; there is: {}", known.join(", "));
         }
@@ -78,6 +86,7 @@ impl Options {
         Ok(Parts {
             traffic: named(TRAFFIC) || self.only.is_empty(),
             xdp: named(XDP) || self.xdp || all,
+            networks: named(NETWORKS) || all,
             floods: PARTS.into_iter().filter(|part| named(part) || named(FLOODS) || all).collect(),
         })
     }

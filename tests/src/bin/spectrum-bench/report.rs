@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::measure::{Better, Figure, MACHINE_CPU};
 use crate::rounds::{MeasureResults, Results};
 use crate::stats::{self, Ratio};
+use crate::xdp::networks::{self, Networks};
 use crate::xdp::{self, Cost};
 
 /// Everything that was measured.
@@ -21,6 +22,7 @@ pub(crate) struct Report {
     pub(crate) plan: flood::Plan,
     pub(crate) results: Option<Results>,
     pub(crate) xdp: Option<Vec<Cost>>,
+    pub(crate) networks: Option<Vec<Networks>>,
     pub(crate) floods: Option<Floods>,
 }
 
@@ -32,6 +34,9 @@ impl Report {
         }
         if let Some(costs) = &self.xdp {
             out.push_str(&xdp(costs));
+        }
+        if let Some(measured) = &self.networks {
+            out.push_str(&networks::markdown(measured));
         }
         if let Some(floods) = &self.floods {
             out.push_str(&floods.markdown());
@@ -49,6 +54,7 @@ impl Report {
             "quick": self.plan.quick,
             "traffic": self.results.as_ref().map(json),
             "xdp": self.xdp.as_ref().map(|costs| costs.iter().map(cost_json).collect::<Vec<_>>()),
+            "networks": self.networks.as_deref().map(networks::json),
             "floods": self.floods.as_ref().map(Floods::json),
         })
     }

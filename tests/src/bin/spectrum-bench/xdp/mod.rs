@@ -6,6 +6,7 @@
 //! under the expected reason.
 
 mod frames;
+pub(crate) mod networks;
 mod program;
 
 use std::os::fd::{AsFd as _, BorrowedFd};

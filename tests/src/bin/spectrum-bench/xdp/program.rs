@@ -8,15 +8,17 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use anyhow::{Context as _, Result};
 use aya::maps::PerCpuArray;
 use spectrum_common::layout::{
-    Count, PROTOCOL_TCP, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerValue, steer_flags,
+    Count, PROTOCOL_TCP, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerKey, SteerValue, steer_flags,
 };
 use spectrum_common::{Reason, names, steer};
 use spectrum_user::dataplane::apply::Mode;
-use spectrum_user::dataplane::diff::diff;
+use spectrum_user::dataplane::diff::{Op, diff};
 use spectrum_user::dataplane::image::{MapImage, Prefix, octets};
 use spectrum_user::dataplane::load::{Loaded, Options};
 use spectrum_user::dataplane::maps::{ConfigMaps, MapSource};
+use spectrum_user::geo::Table;
 use spectrum_user::listen::Listeners;
+use spectrum_user::model::GeoMemory;
 
 use super::frames::{ALLOWED_V4, EDGE_V4, EDGE_V6, PORT, Sources};
 
@@ -51,6 +53,19 @@ impl Program {
         Ok(self.maps.set_mode(Mode { refuse_orphans: true, ..Mode::default() })?)
     }
 
+    /// Puts a table of networks and countries in place. Returns the bytes that it takes.
+    pub(super) fn put(&mut self, table: &Table, memory: GeoMemory) -> Result<usize> {
+        Ok(self.maps.set_geo(table, memory)?)
+    }
+
+    /// Whether the application's sources are looked up in it.
+    pub(super) fn ask_networks(&mut self, ask: bool) -> Result<()> {
+        let asks = steer_flags::IP_FIREWALL | if ask { steer_flags::ASN_RULES } else { 0 };
+        let ops = steer(asks).map(|(prefix, value)| Op::SetSteer(prefix, value));
+        self.maps.apply(&ops)?;
+        Ok(())
+    }
+
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
@@ -63,11 +78,16 @@ impl Program {
     }
 }
 
-fn image(sources: &Sources) -> MapImage {
-    let steer = [IpAddr::V4(EDGE_V4), IpAddr::V6(EDGE_V6)].map(|address| {
+/// The application's entries for both families.
+fn steer(flags: u32) -> [(Prefix<SteerKey>, SteerValue); 2] {
+    [IpAddr::V4(EDGE_V4), IpAddr::V6(EDGE_V6)].map(|address| {
         let key = steer::key(PROTOCOL_TCP, octets(address), PORT.to_be_bytes());
-        (Prefix { bits: steer::PORT_BITS, key }, SteerValue { app: 0, zone: 1, flags: steer_flags::IP_FIREWALL })
-    });
+        (Prefix { bits: steer::PORT_BITS, key }, SteerValue { app: 0, zone: 1, flags })
+    })
+}
+
+fn image(sources: &Sources) -> MapImage {
+    let steer = steer(steer_flags::IP_FIREWALL);
     let scope = SCOPE_USER.to_be_bytes();
     let scope_bits = u32::BITS;
     let block = |rule: usize| RuleValue { block: u32::try_from(rule).unwrap_or(u32::MAX), ..RuleValue::default() };
