@@ -249,3 +249,18 @@ fn without_a_daemon_the_table_stays_and_is_told() {
     assert_eq!(world.client().knock_from(SHUNNED, to.parse().unwrap()), Knock::Silence);
     world.edge().spectrum_ok(&["unload"]);
 }
+
+#[test]
+fn rules_by_network_and_country_can_be_made_while_the_daemon_runs() {
+    let world = World::new();
+    databases(world.edge(), "FR");
+    let origin = world.origin().echo();
+    let edge = world.edge().run(node(origin.addr()));
+    for target in ["FR", "AS64501"] {
+        assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi");
+        world.edge().spectrum_ok(&["rule", "create", "block", target]);
+        assert_shunned(&world, &edge);
+        world.edge().spectrum_ok(&["rule", "delete", target]);
+    }
+    assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi");
+}
