@@ -30,6 +30,8 @@ pub(crate) fn class(packet: &Packet) -> Class {
 fn word(table: &'static GeoTable, place: u32) -> Option<u32> {
     const MASK: usize = NODE_WORDS as usize - 1;
     let node = table.get_ptr(place / NODE_WORDS)?;
-    // SAFETY: an element has 16 words, the map returned its place, and userspace writes no table that it has put in place.
-    Some(unsafe { *node.cast::<u32>().add(masked::<MASK>(place as usize)) })
+    // SAFETY: an element has 16 words.
+    let word = unsafe { node.cast::<u32>().add(masked::<MASK>(place as usize)) };
+    // SAFETY: the map returned the element, and userspace writes no table that it has put in place.
+    Some(unsafe { *word })
 }

@@ -124,8 +124,10 @@ fn every_key_of_the_file_is_described() {
 
 /// The keys that the reader of the file asks for.
 fn keys() -> BTreeSet<String> {
-    let getters =
-        ["parsed", "choice", "list", "integer", "boolean", "string", "table", "tables", "require", "later", "only"];
+    let getters = [
+        "parsed", "choice", "list", "integer", "boolean", "instant", "string", "table", "tables", "require", "later",
+        "only",
+    ];
     let mut keys = BTreeSet::new();
     for path in sources(&root().join("spectrum-user/src/config")) {
         let code = fs::read_to_string(&path).unwrap();

@@ -119,8 +119,8 @@ fn events_tell_network_and_country_and_the_backstop_refuses_by_them() {
     let told = |event: &str| {
         spectrum_tests::wait::eventually(event, || {
             let text = world.edge().namespace().run(|| fs::read_to_string("/mnt/events.jsonl").unwrap_or_default());
-            let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            lines.filter(|line| line["Event"] == event).last()
+            let mut lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            lines.rfind(|line| line["Event"] == event)
         })
     };
     let filtered = told("clientFiltered");
@@ -142,7 +142,7 @@ fn a_new_database_is_in_use_after_a_reload_and_ends_connections_that_it_blocks()
         connection.read_exact(&mut [0]).unwrap();
     }
     let before = edge.status()["daemon"]["geo"]["databases"][0]["loaded"].clone();
-    thread::sleep(Duration::from_millis(1100));
+    spectrum_tests::wait::pause(Duration::from_millis(1100));
     edge.reload(node(origin.addr()).block("FR").block("ES"));
     assert_eq!(edge.status()["daemon"]["geo"]["databases"][0]["loaded"], before, "the same file is not read again");
 

@@ -217,7 +217,8 @@ fn the_kernel_and_userspace_find_the_same_class() {
                     // The first bit behind the prefix is as likely to differ as the last one of it.
                     let address = match network {
                         IpNet::V4(net) => {
-                            let host = random as u32 >> u32::from(net.prefix_len().saturating_sub(1));
+                            let host = u32::try_from(random & 0xffff_ffff).unwrap()
+                                >> u32::from(net.prefix_len().saturating_sub(1));
                             std::net::Ipv4Addr::from_bits(net.addr().to_bits() ^ host).to_string()
                         }
                         IpNet::V6(net) => {

@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: how a share is found (`spectrum_common::fair`, by itself).
 
-use std::{fs, thread, time::Duration};
+use std::{fs, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
 use spectrum_common::{Reason, fair::Limits, layout::Policy, sketch};
@@ -10,6 +10,7 @@ use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHER_QINQ, ETHER_VLAN, FIN, RST, UDP},
     kernel::{Action, App, in_own_network},
+    wait,
 };
 
 const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
@@ -60,7 +61,7 @@ fn window() -> u32 {
 /// Waits until a window has just begun.
 fn next_window() -> u32 {
     const WINDOW: u64 = 1 << 30;
-    thread::sleep(Duration::from_nanos(WINDOW - now() % WINDOW) + Duration::from_millis(1));
+    wait::pause(Duration::from_nanos(WINDOW - now() % WINDOW) + Duration::from_millis(1));
     window()
 }
 

@@ -31,7 +31,7 @@ struct Summary {
     access_rules: usize,
     pools: usize,
     steering_entries: usize,
-    /// In the databases of [geo].
+    /// In the databases of `[geo]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     networks: Vec<usize>,
 }

@@ -112,8 +112,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones, geo: &Geo) -> Option<(AccessRul
 
 /// When the rule ends by itself. One that has ended already is told, not refused: time passes over files too.
 fn read_expiry(table: &mut Table<'_>) -> Option<SystemTime> {
-    const KEY: &str = "expires_on";
-    let Found { value, place } = table.instant(KEY)?;
+    let Found { value, place } = table.instant("expires_on")?;
     if value <= SystemTime::now() {
         table.report().note(&place, Fault::new("this rule has ended, and does nothing").help("remove it"));
     }

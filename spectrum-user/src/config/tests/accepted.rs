@@ -81,7 +81,7 @@ extensions.rate = "20/s"
     assert_eq!(application.protocol.as_str(), "ssh", "echoed as sent");
     assert_eq!(application.edge_ips, EdgeIps::Dynamic(Connectivity::All));
     assert_eq!(application.rates.per_source, application.rates.total);
-    assert_eq!(application.rates.total.map(|rate| rate.per_second()), Some(20));
+    assert_eq!(application.rates.total.map(crate::model::PacketRate::per_second), Some(20));
     assert_eq!((application.splice, application.timeouts.connect), (SpliceMode::Copy, Duration::from_millis(500)));
 }
 
