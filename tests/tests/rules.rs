@@ -214,6 +214,19 @@ fn a_rule_that_cuts_off_its_own_maker_is_refused_unless_forced() {
 }
 
 #[test]
+fn check_tells_who_would_be_cut_off() {
+    let world = World::new();
+    let app = config().app("tcp/443").origin("203.0.113.2:80").ip_firewall().block("192.0.2.0/24");
+    let path = world.edge().write_config(app);
+    let mut command = Command::new(binary());
+    command.args(["check", "--config"]).arg(path).env("SSH_CONNECTION", "192.0.2.66 50000 192.0.2.1 22");
+    let output = world.edge().namespace().output(command);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("192.0.2.0/24 names 192.0.2.66, where you are connected from"), "{said}");
+}
+
+#[test]
 fn a_rule_takes_hold_within_the_tenth_of_a_second_while_traffic_flows() {
     for rules in [100, 20_000] {
         let world = World::new();

@@ -12,9 +12,11 @@ use axum::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::{MetricType, counter::ConstCounter},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
+
+use spectrum_common::limits;
 
 use crate::{daemon::View, dataplane::status::ReasonCount, shield::Kind};
 
@@ -68,6 +70,10 @@ const PER_APPLICATION: [(&str, &str, Read); 2] = [
     }),
 ];
 
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 impl Collector for KernelCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut protected = encoder.encode_descriptor(
@@ -91,6 +97,33 @@ impl Collector for KernelCollector {
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(metric)?;
+        }
+        let counts = self.0.rule_counts();
+        let mut rules = encoder.encode_descriptor(
+            "spectrum_access_rules",
+            "Access rules, by who made them",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (source, count) in [("file", counts.file), ("operator", counts.operator), ("auto", counts.auto)] {
+            ConstGauge::new(whole(count)).encode(rules.encode_family(&[("source", source)])?)?;
+        }
+        for (name, help, value) in [
+            (
+                "spectrum_rule_entries",
+                "Entries of the kernel's maps of access rules",
+                [counts.rules, counts.v4, counts.v6],
+            ),
+            (
+                "spectrum_rule_capacity",
+                "Entries that these maps take",
+                [limits::RULES, limits::RULE_PREFIXES, limits::RULE_PREFIXES],
+            ),
+        ] {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (map, count) in ["rules", "prefixes_v4", "prefixes_v6"].into_iter().zip(value) {
+                ConstGauge::new(whole(count)).encode(metric.encode_family(&[("map", map)])?)?;
+            }
         }
         let totals = self.0.totals().map_err(|_| fmt::Error)?;
         for (name, help, read) in TOTALS {

@@ -5,7 +5,10 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::output::{self, Output};
+use super::{
+    operator,
+    output::{self, Output},
+};
 use crate::{
     config::{self, Diagnostic},
     dataplane::{
@@ -13,7 +16,8 @@ use crate::{
         netlink::Netlink,
     },
     geo::Databases,
-    model::{Node, XdpMode},
+    model::{DesiredState, Node, XdpMode},
+    proxy::{Access, AccessRules},
     state,
 };
 
@@ -82,6 +86,24 @@ async fn interfaces(node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Block rules that name where the operator is connected from.
+fn cut_off(desired: &DesiredState, path: &Path) -> Vec<Diagnostic> {
+    let rules = AccessRules::new(&desired.rules);
+    let mut notes = Vec::new();
+    for address in operator::addresses() {
+        let blocked = desired.zones.iter().find_map(|zone| match rules.decide(zone.id, address) {
+            Access::Blocked(id) => desired.rules.iter().find(|rule| rule.id == id),
+            Access::Allowed(_) | Access::NoRule => None,
+        });
+        if let Some(rule) = blocked {
+            let message = format!("the block rule for {} names {address}, where you are connected from", rule.target);
+            let help = format!("add a rule with mode = \"whitelist\" for {address}, or leave it out of the prefix");
+            notes.push(Diagnostic::note(&path.display().to_string(), message, help));
+        }
+    }
+    notes
+}
+
 async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
     let addresses = state::host_addresses()?;
     let config = config::load_on(path, &addresses)?;
@@ -96,5 +118,7 @@ async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
         steering_entries: image.steer.len(),
         networks: databases.files.iter().map(|file| file.networks).collect(),
     };
-    Ok((config.notes, summary))
+    let mut notes = config.notes;
+    notes.extend(cut_off(&desired, path));
+    Ok((notes, summary))
 }

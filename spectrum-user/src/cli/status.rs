@@ -105,6 +105,13 @@ fn show_daemon(daemon: &DaemonStatus) {
     if let Some(geo) = &daemon.geo {
         show_geo(geo);
     }
+    let rules = &daemon.rules;
+    if rules.operator + rules.auto > 0 {
+        output::line(&format!(
+            "access rules: {} of the file, {} of operators, {} automatic (`spectrum rule list`)\n",
+            rules.file, rules.operator, rules.auto
+        ));
+    }
     for degraded in &daemon.degraded {
         output::line(&format!("degraded: {degraded}\n"));
     }

@@ -96,6 +96,11 @@ impl Diagnostic {
         }
     }
 
+    /// Something worth knowing about a file as a whole.
+    pub fn note(file: &str, message: String, help: String) -> Self {
+        Self { severity: Severity::Note, ..Self::of_file(file, Fault::new(message).help(help)) }
+    }
+
     /// About a file as a whole.
     pub(super) fn of_file(name: &str, fault: Fault) -> Self {
         Self {

@@ -1,7 +1,9 @@
 //! `[shield]`: how the shield acts on this node.
 
-use super::reader::Table;
-use crate::model::Shield;
+use std::time::Duration;
+
+use super::{reader::Table, text};
+use crate::model::{Auto, AutoRules, Shield};
 
 pub(super) fn read(root: &mut Table<'_>) -> Shield {
     let mut shield = Shield::default();
@@ -9,6 +11,31 @@ pub(super) fn read(root: &mut Table<'_>) -> Shield {
     if let Some(found) = table.boolean("timestamps") {
         shield.timestamps = found.value;
     }
+    read_auto(&mut table, &mut shield.auto);
     table.finish();
     shield
 }
+
+fn read_auto(table: &mut Table<'_>, auto: &mut Auto) {
+    let modes = [AutoRules::Off, AutoRules::Simulate, AutoRules::Enforce].map(|mode| (mode.as_str(), mode));
+    if let Some(found) = table.choice("auto_rules", &modes) {
+        auto.rules = found.value;
+    }
+    for (key, limit) in [("auto_connections", &mut auto.connections), ("auto_packets", &mut auto.packets)] {
+        if let Some(found) = table.integer(key, &RATES) {
+            *limit = u32::try_from(found.value).unwrap_or(u32::MAX);
+        }
+    }
+    if let Some(found) = table.parsed("auto_duration", |value| text::duration(value, LONGEST)) {
+        auto.duration = found.value;
+    }
+    if let Some(found) = table.integer("auto_most", &(1..MOST + 1)) {
+        auto.most = usize::try_from(found.value).unwrap_or_default();
+    }
+}
+
+/// A second, of one source. Fewer than this, ordinary clients do.
+const RATES: std::ops::Range<u64> = 10..1_000_000_001;
+/// Who should be blocked for longer, an operator decides.
+const LONGEST: Duration = Duration::from_hours(24);
+const MOST: u64 = 1024;

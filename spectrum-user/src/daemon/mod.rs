@@ -3,6 +3,7 @@
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
 mod geo;
+mod mitigation;
 mod objects;
 mod protection;
 mod quickstart;
@@ -83,7 +84,8 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
                 Signal::Reload => Box::pin(running.reload()).await,
                 Signal::Stop => break,
             },
-            sample = running.samples.next() => running.samples.pass_on(sample, &running.view),
+            sample = running.samples.next() => running.samples.pass_on(sample, &running.view, &mut running.auto),
+            () = running.auto.due() => running.mitigate().await,
             () = running.diagnostics.pass_on() => {}
             () = running.interfaces.changed() => running.follow().await,
             () = running.protection.due() => running.protect(),
@@ -120,6 +122,7 @@ async fn stop(mut running: Running, mut signals: Signals) -> anyhow::Result<()> 
     };
     log::info!("drained in {:.1} s, {} connections cut", started.elapsed().as_secs_f64(), report.cut);
     let failed = running.failed || !report.orderly;
+    Box::pin(running.end_auto_rules()).await;
     running.end().await?;
     if failed { Err(anyhow!("a worker ended by a bug of this program; see the log above")) } else { Ok(()) }
 }

@@ -12,7 +12,7 @@ use crate::{
     dataplane::instance::{InstanceError, Report},
     model::{DesiredState, Node},
     proxy::AppTable,
-    rules::Now,
+    rules::{Now, RuleSource},
 };
 
 impl Running {
@@ -57,7 +57,10 @@ impl Running {
         fixed(&self.node, &config.node)?;
         let mut desired = desired(&config)?;
         let before = self.view.desired();
+        // What the daemon decided under other settings is decided anew.
+        let anew = config.node.shield.auto != self.node.shield.auto;
         let made = before.rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
+        let made = made.filter(|(_, facts)| !anew || facts.source != RuleSource::Auto);
         let (book, gone) = self.book.join(&mut desired, made, Now::read());
         let found = geo::find(&config, &self.geo).await?;
         let new_geo = !Arc::ptr_eq(&found.databases, &self.geo) || config.node.geo.memory != self.node.geo.memory;
@@ -84,6 +87,7 @@ impl Running {
             }
         };
         self.book = book;
+        self.auto.keep(&desired, &self.book);
         for note in gone {
             log::warn!("{note}");
         }
@@ -107,6 +111,7 @@ impl Running {
             report.revision, report.writes
         );
         self.view.applied(Arc::new(desired), report);
+        self.tell_rules();
         Ok(changes)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Running;
+use super::{Running, view::RuleCounts};
 use crate::{
     config::{self, ConfigErrors},
     dataplane::{
@@ -20,6 +20,7 @@ use crate::{
     model::{AccessRule, DesiredState, Node, RuleId, RuleMode, Zone},
     proxy::{Access, AppTable},
     rules::{self, Book, Configuration, Facts, Kept, Now, RuleObject, RuleSource},
+    telemetry::{NodeEvent, NodeEventKind},
 };
 
 /// What an operator wants of the rules.
@@ -170,10 +171,11 @@ impl Running {
         match self.change(RuleChange { removed: &removed, added: &[] }).await {
             Ok(()) => {
                 for rule in &removed {
-                    let source = self.book.facts(rule.id).map_or("", |facts| facts.source.as_str());
+                    let source = self.source(rule).as_str();
                     log::info!("the {source} rule {} {} has ended (rule {})", rule.mode.as_str(), rule.target, rule.id);
-                    self.book.remove(rule.id);
+                    self.forget(rule, "its time is over");
                 }
+                self.tell_rules();
                 if let Err(error) = self.keep() {
                     log::error!("{error}");
                 }
@@ -221,9 +223,9 @@ impl Running {
         let facts = Facts::new(RuleSource::Operator, &rule, Now::read());
         self.change(RuleChange { removed: &removed, added: std::slice::from_ref(&rule) }).await?;
         for gone in &removed {
-            self.book.remove(gone.id);
+            self.forget(gone, "an operator's rule takes its place");
         }
-        self.book.insert(rule.id, facts);
+        self.learn(&rule, facts);
         log::info!("an operator's rule: {} {} (rule {})", rule.mode.as_str(), rule.target, rule.id);
         self.kept(&mut messages);
         Ok(self.answer_with(&rule, messages))
@@ -252,9 +254,9 @@ impl Running {
         let now = Now::read();
         // Who changes a rule of the daemon's makes it its own.
         let facts = Facts::new(RuleSource::Operator, &rule, now).made(facts.created, now.wall);
-        let change = RuleChange { removed: &[before], added: std::slice::from_ref(&rule) };
-        self.change(change).await?;
-        self.book.insert(id, facts);
+        self.change(RuleChange { removed: std::slice::from_ref(&before), added: std::slice::from_ref(&rule) }).await?;
+        self.forget(&before, "an operator changed it");
+        self.learn(&rule, facts);
         log::info!("an operator changed a rule: {} {} (rule {id})", rule.mode.as_str(), rule.target);
         self.kept(&mut messages);
         Ok(self.answer_with(&rule, messages))
@@ -264,14 +266,55 @@ impl Running {
         let rule = self.changeable(id)?;
         let mut answer = self.answer_with(&rule, Vec::new());
         self.change(RuleChange { removed: std::slice::from_ref(&rule), added: &[] }).await?;
-        self.book.remove(id);
+        if self.source(&rule) == RuleSource::Auto {
+            self.auto.taken_away(&rule);
+        }
+        self.forget(&rule, "an operator took it away");
         log::info!("an operator removed a rule: {} {} (rule {id})", rule.mode.as_str(), rule.target);
         self.kept(&mut answer.messages);
         Ok(answer)
     }
 
+    /// A rule is in force from now on.
+    pub(super) fn learn(&mut self, rule: &AccessRule, facts: Facts) {
+        self.book.insert(rule.id, facts);
+        let event = self.event(NodeEventKind::RuleBegan, rule);
+        let event = match rule.expires_on {
+            Some(end) => event.with("expires_on", humantime::format_rfc3339_seconds(end).to_string()),
+            None => event,
+        };
+        self.telemetry.events.tell(event);
+        self.tell_rules();
+    }
+
+    /// A rule is in force no more.
+    pub(super) fn forget(&mut self, rule: &AccessRule, why: &str) {
+        self.telemetry.events.tell(self.event(NodeEventKind::RuleEnded, rule).with("why", why));
+        self.auto.ended(rule);
+        self.book.remove(rule.id);
+        self.tell_rules();
+    }
+
+    fn event(&self, kind: NodeEventKind, rule: &AccessRule) -> NodeEvent {
+        NodeEvent::now(kind)
+            .with("rule", rule.id.to_string())
+            .with("mode", rule.mode.as_str())
+            .with("target", rule.target.to_string())
+            .with("source", self.source(rule).as_str())
+            .with("simulate", rule.simulate)
+            .with("notes", rule.notes.clone())
+    }
+
+    /// Shows how many rules there are.
+    pub(super) fn tell_rules(&self) {
+        let [file, operator, auto] =
+            [RuleSource::File, RuleSource::Operator, RuleSource::Auto].map(|source| self.book.count(source));
+        let (rules, v4, v6) = self.kernel.fill();
+        self.view.held(RuleCounts { file, operator, auto, rules, v4, v6 });
+    }
+
     /// Brings a change about: the kernel, the workers, the view. What the kernel refuses changes nothing.
-    async fn change(&mut self, change: RuleChange<'_>) -> Result<(), InstanceError> {
+    pub(super) async fn change(&mut self, change: RuleChange<'_>) -> Result<(), InstanceError> {
         let desired = self.view.desired();
         if let Some(report) = self.write(change, &desired)? {
             // Ours is the last but the view's own: it changes in place.
@@ -378,7 +421,7 @@ impl Running {
         Ok(rule)
     }
 
-    fn source(&self, rule: &AccessRule) -> RuleSource {
+    pub(super) fn source(&self, rule: &AccessRule) -> RuleSource {
         self.book.facts(rule.id).map_or(RuleSource::File, |facts| facts.source)
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::View;
+use super::{View, mitigation::Auto};
 use crate::dataplane::{
     events::{self, Sample},
     maps::MapSource,
@@ -38,9 +38,10 @@ impl Samples {
     }
 
     /// Passes a sample on, and what else is there already, as far as it does not keep the daemon from other work.
-    pub(super) fn pass_on(&mut self, first: Sample, view: &View) {
+    pub(super) fn pass_on(&mut self, first: Sample, view: &View, auto: &mut Auto) {
         let more = std::iter::from_fn(|| self.0.as_mut()?.try_next());
         for sample in std::iter::once(first).chain(more).take(AT_ONCE) {
+            auto.see(&sample, view);
             view.samples.pass_on(sample);
             if sample.drops > 0 {
                 log::debug!("{}", view.describe(&sample));

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     GeoReport, Source, View, geo,
+    mitigation::Auto,
     protection::Watch,
     require,
     rules::{self, RuleCall},
@@ -24,7 +25,7 @@ use crate::{
     geo::Databases,
     listen::Listeners,
     model::{DesiredState, Node},
-    proxy::{AppTable, Telemetry, Workers},
+    proxy::{AppTable, Arrivals, Telemetry, Workers},
     rules::Book,
     state,
     telemetry::{EventLog, Metrics},
@@ -46,6 +47,7 @@ pub struct Running {
     pub(super) servers: Servers,
     pub(super) protection: Watch,
     pub(super) book: Book,
+    pub(super) auto: Auto,
     pub(super) calls: mpsc::Receiver<RuleCall>,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
@@ -145,7 +147,8 @@ impl Starting {
         let listening: SocketAddr = first.local_addr().context("the listening socket's address")?;
 
         let metrics = Metrics::new(workers);
-        let telemetry = Telemetry { metrics: metrics.clone(), events: EventLog::start(node.events.as_ref())? };
+        let events = EventLog::start(node.events.as_ref())?;
+        let telemetry = Telemetry { metrics: metrics.clone(), events, arrivals: Arrivals::new(workers) };
         let table = Arc::new(AppTable::new(&desired, Arc::clone(&geo), None, &metrics));
         let (table, tables) = watch::channel(table);
         let workers = Workers::start(listeners.sockets, &tables, &telemetry)?;
@@ -253,6 +256,7 @@ impl Parts {
             calls,
             view,
             drain,
+            auto: Auto::default(),
             failed: false,
         }
     }

@@ -26,7 +26,7 @@ use crate::{
         rules::RuleChange,
         status::{self, ReasonCount},
     },
-    model::{AccessRule, AppId, Application, DesiredState, Instance, Node},
+    model::{AccessRule, AppId, Application, DesiredState, Instance, Node, Target},
     rules::{Configuration, RuleObject},
     shield,
     telemetry::{EventLog, Metrics},
@@ -54,6 +54,7 @@ struct Progress {
     protection: Option<Protection>,
     geo: Option<GeoReport>,
     floods: Vec<Flood>,
+    held: RuleCounts,
 }
 
 /// A flood that is under way.
@@ -64,6 +65,18 @@ pub struct Flood {
     /// The id of the application that it is for.
     pub application: String,
     pub name: String,
+}
+
+/// How many access rules there are, by source, and how full the kernel's maps are of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleCounts {
+    pub file: usize,
+    pub operator: usize,
+    pub auto: usize,
+    /// Rules with a number, and prefixes by family. None known after a failure, until the next reload.
+    pub rules: usize,
+    pub v4: usize,
+    pub v6: usize,
 }
 
 /// The protected mode: every SYN of this network namespace gets a cookie.
@@ -99,6 +112,8 @@ pub struct DaemonStatus {
     /// Where the workers listen; only steering reaches it.
     pub listening: SocketAddr,
     pub applications: Vec<AppStatus>,
+    #[serde(default)]
+    pub rules: RuleCounts,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +192,20 @@ impl View {
             Arc::make_mut(&mut progress.objects).change(change, &report.renamed);
             progress.revision = report.revision;
         });
+    }
+
+    pub(super) fn held(&self, counts: RuleCounts) {
+        self.change(|progress| progress.held = counts);
+    }
+
+    /// How many access rules there are.
+    pub fn rule_counts(&self) -> RuleCounts {
+        self.read(|progress| progress.held)
+    }
+
+    /// Whom the rule of a number names.
+    pub(super) fn rule_target(&self, number: u32) -> Option<Target> {
+        self.read(|progress| progress.objects.rule(number).map(|rule| rule.target))
     }
 
     pub(super) fn problem(&self, problem: Option<String>) {
@@ -307,6 +336,7 @@ impl View {
             geo: progress.geo,
             listening: self.listening,
             applications,
+            rules: progress.held,
         }
     }
 

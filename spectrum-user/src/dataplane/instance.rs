@@ -198,6 +198,11 @@ impl KernelInstance {
         Ok(Some(RuleReport { revision, writes: ops.len(), renamed }))
     }
 
+    /// How many rules have a number, and how many prefixes of each family stand in the tries.
+    pub fn fill(&self) -> (usize, usize, usize) {
+        self.applied.as_ref().map_or((0, 0, 0), |image| (image.rules.len(), image.rules_v4.len(), image.rules_v6.len()))
+    }
+
     fn advance(&mut self) -> Result<u64, InstanceError> {
         let revision = self.maps.meta().map_err(InstanceError::Read)?.revision + 1;
         let meta = Meta { layout: layout::VERSION, owner: self.owner as u32, revision };

@@ -2,6 +2,8 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashSet,
+    net::IpAddr,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -19,6 +21,8 @@ use crate::listen::{Permit, Seat, guard};
 pub(super) struct Connection {
     client: ClientAddr,
     app: RefCell<Option<Arc<App>>>,
+    /// The worker's clock when it was accepted.
+    opened: u32,
     /// The worker's clock when a byte was last moved.
     pub(super) active: Cell<u32>,
     ending: RefCell<Option<Failure>>,
@@ -75,6 +79,7 @@ impl Connections {
         let connection = Rc::new(Connection {
             client,
             app: RefCell::default(),
+            opened: now,
             active: Cell::new(now),
             ending: RefCell::default(),
             waker: RefCell::default(),
@@ -110,6 +115,17 @@ impl Connections {
             }
             ended.await;
         }
+    }
+
+    /// The clients whose connections have moved bytes for as long as `lasting`, and did so not longer ago than that, in
+    /// ticks of the clock.
+    pub(super) fn served(&self, now: u32, lasting: u32) -> HashSet<IpAddr> {
+        let serves = |connection: &Rc<Connection>| {
+            let active = connection.active.get();
+            active.wrapping_sub(connection.opened) >= lasting && now.wrapping_sub(active) <= lasting
+        };
+        let open = self.open.borrow();
+        open.iter().map(|(_, connection)| connection).filter(|c| serves(c)).map(|c| c.client.ip()).collect()
     }
 
     /// Ends every connection for which `why` knows a reason.

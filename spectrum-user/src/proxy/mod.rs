@@ -6,6 +6,7 @@
 mod access;
 mod address;
 mod app;
+mod arrivals;
 mod connection;
 mod dial;
 mod outcome;
@@ -23,5 +24,6 @@ mod workers;
 pub use access::{Access, AccessRules, By};
 pub use address::{ClientAddr, EdgeAddr, OriginAddr};
 pub use app::App;
+pub use arrivals::Arrivals;
 pub use table::AppTable;
 pub use workers::{DrainReport, StartError, Telemetry, Workers};

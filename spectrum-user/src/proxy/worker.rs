@@ -30,6 +30,10 @@ use crate::{
 /// How exact idle timeouts are. One timer per worker looks at all connections, none has a timer of its own.
 const TICK: Duration = Duration::from_millis(250);
 
+const SECOND: u32 = 4;
+/// A connection that moves bytes for five seconds is more than a knock at the door.
+const LASTING: u32 = 5 * SECOND;
+
 /// What the tasks of one thread share.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -159,6 +163,7 @@ impl Worker {
                     self.clock.set(self.clock.get().wrapping_add(1));
                     self.connections.guard_those_that_last();
                     self.end_idle();
+                    self.tell_served();
                 }
                 changed = published.changed() => {
                     if changed.is_err() {
@@ -168,6 +173,14 @@ impl Worker {
                     self.revoke();
                 }
             }
+        }
+    }
+
+    /// Once a second: who has a connection that lasts.
+    fn tell_served(&self) {
+        let now = self.clock.get();
+        if now.is_multiple_of(SECOND) {
+            self.telemetry.arrivals.serves(self.index, self.connections.served(now, LASTING));
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AppTable, worker::Worker};
+use super::{AppTable, Arrivals, worker::Worker};
 use crate::{
     listen::{Acceptor, Admission, Budget, Inbox, Spread},
     telemetry::{EventLog, Metrics},
@@ -20,6 +20,7 @@ use crate::{
 pub struct Telemetry {
     pub metrics: Metrics,
     pub events: EventLog,
+    pub arrivals: Arrivals,
 }
 
 /// The running traffic threads. Dropping it stops them and resets every connection; see [`Workers::drain`].

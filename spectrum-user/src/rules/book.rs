@@ -38,6 +38,7 @@ pub struct Facts {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     facts: HashMap<RuleId, Facts>,
+    counts: [usize; 3],
     ends: BTreeSet<(Instant, RuleId)>,
 }
 
@@ -79,7 +80,7 @@ impl Book {
     }
 
     pub fn count(&self, source: RuleSource) -> usize {
-        self.facts.values().filter(|facts| facts.source == source).count()
+        self.counts.get(source as usize).copied().unwrap_or_default()
     }
 
     pub fn insert(&mut self, id: RuleId, facts: Facts) {
@@ -87,11 +88,17 @@ impl Book {
         if let Some(deadline) = facts.deadline {
             self.ends.insert((deadline, id));
         }
+        if let Some(count) = self.counts.get_mut(facts.source as usize) {
+            *count += 1;
+        }
         self.facts.insert(id, facts);
     }
 
     pub fn remove(&mut self, id: RuleId) -> Option<Facts> {
         let facts = self.facts.remove(&id)?;
+        if let Some(count) = self.counts.get_mut(facts.source as usize) {
+            *count -= 1;
+        }
         if let Some(deadline) = facts.deadline {
             self.ends.remove(&(deadline, id));
         }

@@ -1,13 +1,18 @@
-//! What userspace adds to the shield: it sees floods in the counters and switches the protected mode.
+//! What userspace adds to the shield: it sees floods in the counters and switches the protected mode; it sees sources
+//! that do too much, and says which rules would stop them.
 //!
 //! Deliberately not here: the answer to a SYN (XDP gives it), the counters (`dataplane`), and when this looks (`daemon`).
 
 mod flood;
+mod frequent;
 mod heavy;
+mod mitigation;
 mod scale;
 mod sysctl;
 
 pub use flood::{Change, Floods, Kind, Totals};
+pub use frequent::Frequent;
 pub use heavy::{HeavyHitters, Weight};
+pub use mitigation::{Bounds, Mitigation, Seen, Verdict, host, network};
 pub use scale::offered as offered_scale;
 pub use sysctl::{Switch, Sysctl, SysctlError, restore};

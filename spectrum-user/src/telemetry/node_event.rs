@@ -24,6 +24,10 @@ pub enum NodeEventKind {
     /// Every SYN gets a cookie from now on.
     ProtectionBegan,
     ProtectionEnded,
+    /// An access rule is in force from now on, made by an operator or by the node itself.
+    RuleBegan,
+    /// It is not any more.
+    RuleEnded,
 }
 
 impl NodeEventKind {
@@ -33,6 +37,8 @@ impl NodeEventKind {
             Self::FloodEnded => "floodEnded",
             Self::ProtectionBegan => "protectionBegan",
             Self::ProtectionEnded => "protectionEnded",
+            Self::RuleBegan => "ruleBegan",
+            Self::RuleEnded => "ruleEnded",
         }
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use socket2::SockRef;
 use tokio::sync::watch;
 
-use super::{AppTable, Telemetry, Workers, testing::application};
+use super::{AppTable, Arrivals, Telemetry, Workers, testing::application};
 use crate::{
     listen::{Budget, Listeners},
     model::{AccessRule, Application, DesiredState, SpliceMode},
@@ -58,7 +58,8 @@ impl Edge {
         app.origins = vec![format!("tcp://{origin}").parse().unwrap()];
         change(&mut app);
         let state = DesiredState { applications: vec![app], ..DesiredState::default() };
-        let telemetry = Telemetry { metrics: Metrics::new(2), events: EventLog::start(None).unwrap() };
+        let telemetry =
+            Telemetry { metrics: Metrics::new(2), events: EventLog::start(None).unwrap(), arrivals: Arrivals::new(2) };
         let lines = telemetry.events.subscribe();
         let (table, published) =
             watch::channel(Arc::new(AppTable::new(&state, Arc::default(), None, &telemetry.metrics)));
