@@ -12,7 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{
+    Map, MapData,
+    lpm_trie::{Key, LpmTrie},
+};
 use serde_json::Value;
+use spectrum_common::{
+    layout::{RuleKeyV4, RuleValue},
+    limits,
+};
 use spectrum_tests::{
     World, config, wait,
     world::{CLIENT, EDGE, EDGE_V6, SHUNNED, SHUNNED_V6, client::Knock, edge::binary},
@@ -211,6 +219,41 @@ fn a_rule_that_cuts_off_its_own_maker_is_refused_unless_forced() {
     rule(&world, &["delete", "192.0.2.66"]);
     assert!(create(&["192.0.2.0/24", "--force"]).status.success());
     assert_eq!(world.client().knock_from(SHUNNED, edge.at(443)), Knock::Silence);
+}
+
+#[test]
+fn a_full_map_refuses_a_rule_and_keeps_what_it_holds() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let app = || config().app("tcp/443").on(&[EDGE, EDGE_V6]).origin(origin.addr()).ip_firewall();
+    let mut edge = world.edge().run(app());
+    rule(&world, &["create", "block", "192.0.2.64/27"]);
+    rule(&world, &["create", "allow", "192.0.2.66"]);
+    // Somebody else writes into the map until it takes no more.
+    let written = world.edge().namespace().run(|| {
+        let map = MapData::from_pin("/sys/fs/bpf/spectrum/default/RULES_V4").unwrap();
+        let mut trie = LpmTrie::<_, RuleKeyV4, RuleValue>::try_from(Map::from_map_data(map).unwrap()).unwrap();
+        let value = RuleValue { block: 60_000, ..RuleValue::default() };
+        (0..)
+            .map(|number: u32| RuleKeyV4 { scope: [0; 4], address: (0x0a00_0000 + number).to_be_bytes() })
+            .take_while(|key| trie.insert(&Key::new(64, *key), value, 0).is_ok())
+            .count()
+    });
+    assert_eq!(written, limits::RULE_PREFIXES - 2);
+    let revision = edge.status()["kernel"]["revision"].clone();
+    let said = refused(&world.edge().spectrum(&["rule", "create", "block", "192.0.2.2"]));
+    assert!(said.contains("full") && said.contains("262144") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(edge.status()["kernel"]["revision"], revision);
+    assert_eq!(targets(&world), ["192.0.2.64/27", "192.0.2.66"]);
+    assert_eq!(world.client().ask_from(CLIENT, edge.at(443), b"hi"), b"hi", "not half a rule either");
+    assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi", "who is allowed still is");
+    rule(&world, &["create", "block", "2001:db8:c::66"]);
+    assert_eq!(world.client().knock_from(SHUNNED_V6, edge.at_v6(443)), Knock::Silence, "the other family has room");
+    // A reload takes away what is not ours, and sets what is new.
+    edge.reload(app().block("192.0.2.2"));
+    assert_eq!(world.client().knock_from(CLIENT, edge.at(443)), Knock::Silence);
+    assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi");
+    assert_eq!(edge.status()["kernel"]["entries"]["rules_v4"], 3);
 }
 
 #[test]

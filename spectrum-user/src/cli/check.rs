@@ -15,7 +15,7 @@ use crate::{
         image::{MapImage, image},
         netlink::Netlink,
     },
-    geo::Databases,
+    geo::{Databases, Table},
     model::{DesiredState, Node, XdpMode},
     proxy::{Access, AccessRules},
     state,
@@ -87,14 +87,15 @@ async fn interfaces(node: &Node) -> anyhow::Result<()> {
 }
 
 /// Block rules that name where the operator is connected from.
-fn cut_off(desired: &DesiredState, path: &Path) -> Vec<Diagnostic> {
+fn cut_off(desired: &DesiredState, table: &Table, path: &Path) -> Vec<Diagnostic> {
     let rules = AccessRules::new(&desired.rules);
     let mut notes = Vec::new();
     for address in operator::addresses() {
-        let blocked = desired.zones.iter().find_map(|zone| match rules.decide(zone.id, address) {
-            Access::Blocked(id) => desired.rules.iter().find(|rule| rule.id == id),
-            Access::Allowed(_) | Access::NoRule => None,
-        });
+        let blocked =
+            desired.zones.iter().find_map(|zone| match rules.decide(zone.id, address, || table.class(address)) {
+                Access::Blocked(id, _) => desired.rules.iter().find(|rule| rule.id == id),
+                Access::Allowed(..) | Access::NoRule => None,
+            });
         if let Some(rule) = blocked {
             let message = format!("the block rule for {} names {address}, where you are connected from", rule.target);
             let help = format!("add a rule with mode = \"whitelist\" for {address}, or leave it out of the prefix");
@@ -119,6 +120,6 @@ async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
         networks: databases.files.iter().map(|file| file.networks).collect(),
     };
     let mut notes = config.notes;
-    notes.extend(cut_off(&desired, path));
+    notes.extend(cut_off(&desired, &databases.table, path));
     Ok((notes, summary))
 }

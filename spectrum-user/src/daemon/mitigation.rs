@@ -83,7 +83,9 @@ impl Auto {
         let there: BTreeSet<IpNet> =
             desired.rules.iter().filter(is_auto).filter_map(|rule| rule.target.prefix()).collect();
         let gone: Vec<IpNet> = self.mitigation.active().filter(|target| !there.contains(target)).collect();
-        gone.into_iter().for_each(|target| self.mitigation.ended(target));
+        for target in gone {
+            self.mitigation.ended(target);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{net::IpAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use spectrum_common::limits;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Running, view::RuleCounts};
@@ -141,6 +142,14 @@ impl From<&ConfigErrors> for Refusal {
 
 impl From<InstanceError> for Refusal {
     fn from(error: InstanceError) -> Self {
+        if let InstanceError::Apply(error) = &error
+            && error.is_full()
+        {
+            let message =
+                format!("the map of access rules is full: it holds {} prefixes of a family", limits::RULE_PREFIXES);
+            return Self::new(409, message)
+                .help("nothing was changed; remove rules, or reload, which takes away what is not ours");
+        }
         let full = matches!(error, InstanceError::Image(ImageError::RulePrefixes { .. } | ImageError::Exhausted(_)));
         let refusal = Self::new(if full { 409 } else { 500 }, format!("{:#}", anyhow::Error::new(error)));
         if full { refusal.help("remove rules, or join neighbouring addresses into prefixes") } else { refusal }

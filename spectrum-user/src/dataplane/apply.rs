@@ -23,6 +23,13 @@ pub struct ApplyError {
     pub source: MapError,
 }
 
+impl ApplyError {
+    /// Whether the map has no room.
+    pub fn is_full(&self) -> bool {
+        is_full(&self.source)
+    }
+}
+
 /// Since 6.13 an insert into a trie can find its allocator's cache empty (`bpf_mem_alloc`, refilled by an interrupt a
 /// moment later) and fail with ENOMEM while there is memory.
 const ENOMEM_RETRIES: u32 = 1000;

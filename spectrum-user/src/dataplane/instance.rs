@@ -8,7 +8,10 @@ use std::{
 };
 
 use aya::maps::{MapError, MapInfo};
-use spectrum_common::layout::{self, Meta, ObjectId, Owner};
+use spectrum_common::{
+    layout::{self, Meta, ObjectId, Owner},
+    limits,
+};
 
 use super::{
     apply::{ApplyError, Mode},
@@ -148,7 +151,11 @@ impl KernelInstance {
         self.applied = None;
         let have = self.maps.dump().map_err(InstanceError::Read)?;
         let want = image(desired, &have)?;
-        let ops = diff(&have, &want);
+        let mut ops = diff(&have, &want);
+        if is_crowded(&have, &want) {
+            // Entries of somebody else fill a map: they go first, or nothing could be set.
+            ops.sort_by_key(|op| !matches!(op, Op::RemoveRuleV4(_) | Op::RemoveRuleV6(_)));
+        }
         for op in &ops {
             log::debug!("{op}");
         }
@@ -289,6 +296,13 @@ impl KernelInstance {
         drop((maps, loaded));
         take_away(&pins, netlink).await
     }
+}
+
+/// Whether the rules of before and after do not fit together. Those of one file and the next always do.
+fn is_crowded(have: &MapImage, want: &MapImage) -> bool {
+    let v4 = want.rules_v4.keys().filter(|prefix| !have.rules_v4.contains_key(prefix)).count();
+    let v6 = want.rules_v6.keys().filter(|prefix| !have.rules_v6.contains_key(prefix)).count();
+    have.rules_v4.len() + v4 > limits::RULE_PREFIXES || have.rules_v6.len() + v6 > limits::RULE_PREFIXES
 }
 
 /// `spectrum unload`: takes an instance away, whatever state and layout it is in. False: there was nothing.

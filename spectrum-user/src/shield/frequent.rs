@@ -1,7 +1,8 @@
 //! The few that do most, found in fixed memory (Misra and Gries, "Finding repeated elements", 1982).
 //!
-//! In whole numbers, with a bound from below, and what several have counted can be joined: for judgements. What people look
-//! at is in [`super::HeavyHitters`], which fades and estimates. What is said of a key is never more than it did. Whatever does more than one part in `CAPACITY + 1` of all is here.
+//! For judgements: in whole numbers, bounded from below, and what several have counted can be joined. What people look at is
+//! in [`super::HeavyHitters`], which fades and estimates. What is said of a key here is never more than it did, and
+//! whatever does more than one part in `CAPACITY + 1` of all is here.
 
 use std::{collections::HashMap, hash::Hash};
 

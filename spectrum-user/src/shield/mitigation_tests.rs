@@ -35,7 +35,9 @@ fn net(text: &str) -> IpNet {
 
 fn connections(counts: &[(&str, u64)]) -> Seen {
     let mut seen = Seen::default();
-    counts.iter().for_each(|(source, count)| seen.connections.add(host(source.parse().unwrap()), *count));
+    for (source, count) in counts {
+        seen.connections.add(host(source.parse().unwrap()), *count);
+    }
     seen
 }
 

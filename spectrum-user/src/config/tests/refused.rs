@@ -647,3 +647,18 @@ fn databases() {
         )],
     );
 }
+
+#[test]
+fn automatic_rules_have_bounds() {
+    for (line, what) in [
+        ("auto_rules = \"on\"", "`on` is not a value of `auto_rules`"),
+        ("auto_connections = 9", "`auto_connections` is a whole number from 10"),
+        ("auto_packets = -1", "`auto_packets` is a whole number from 10"),
+        ("auto_duration = \"25h\"", "`25h` is out of range"),
+        ("auto_most = 0", "`auto_most` is a whole number from 1 to 1024"),
+        ("auto_rule = \"off\"", "unknown key `auto_rule` in [shield]"),
+    ] {
+        let errors = bad(&format!("{NODE}[shield]\n{line}\n")).to_string();
+        assert!(errors.contains(what), "{line}: {errors}");
+    }
+}
