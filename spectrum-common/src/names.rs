@@ -43,6 +43,8 @@ pub const POLICIES: &str = "POLICIES";
 pub const SHARES: &str = "SHARES";
 /// How much sources have had, roughly.
 pub const SKETCH: &str = "SKETCH";
+/// Which lookup XDP is making, per CPU.
+pub const QUESTION: &str = "QUESTION";
 /// Sampled verdicts.
 pub const EVENTS: &str = "EVENTS";
 /// Which packets become [`EVENTS`], per CPU: few of them during a flood.
@@ -53,7 +55,7 @@ pub const DRAFT: &str = "DRAFT";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 22] = [
+pub const MAPS: [&str; 23] = [
     STEER,
     RULES_V4,
     RULES_V6,
@@ -72,6 +74,7 @@ pub const MAPS: [&str; 22] = [
     SHARES,
     SKETCH,
     MODE,
+    QUESTION,
     EVENTS,
     SAMPLER,
     DRAFT,

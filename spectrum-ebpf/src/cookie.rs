@@ -14,7 +14,7 @@ use spectrum_common::{
 use crate::{
     answer,
     parse::Packet,
-    sockets::{Socket, anybody_listens},
+    sockets::{self, Socket},
     verdict::Verdict,
 };
 
@@ -37,14 +37,11 @@ pub(crate) fn answer(ctx: &XdpContext, packet: &Packet, owner: &SteerValue) -> O
 
 #[inline(always)]
 fn make(ctx: &XdpContext, packet: &Packet) -> Option<u32> {
-    if !anybody_listens() {
-        return None;
-    }
-    let socket = Socket::of(ctx, packet)?;
     // An open connection or one in TIME_WAIT has its own answer to a SYN.
-    if !socket.is_listening() {
+    if sockets::has_connection(ctx, packet) {
         return None;
     }
+    let socket = Socket::of_daemon()?;
     let (network, transport) = packet.headers(ctx)?;
     let end = ctx.data_end();
     if network + IP_BYTES as usize > end || transport + TCP_BYTES as usize > end {

@@ -70,6 +70,10 @@ pub(crate) static COUNTERS: PerCpuArray<Count, { SLOTS as usize }> = PerCpuArray
 #[btf_map]
 pub(crate) static APP_COUNTERS: PerCpuArray<Count, { limits::APPLICATIONS * SLOTS as usize }> = PerCpuArray::new();
 
+/// The lookup that XDP on this CPU is making, 0 for none: the steering program is not to search for it.
+#[btf_map]
+pub(crate) static QUESTION: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// Bits of `mode`: what userspace has switched on for as long as a flood lasts.
 #[btf_map]
 pub(crate) static MODE: Array<u32, 1> = Array::new();

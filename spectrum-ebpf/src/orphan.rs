@@ -15,7 +15,7 @@ use crate::{
     cookie::{IP_BYTES, TCP_BYTES},
     maps::{MODE, ORPHANS},
     parse::Packet,
-    sockets::{Socket, anybody_listens},
+    sockets::{self, Socket},
 };
 
 /// Whether a segment to an application is to be dropped as one of no connection.
@@ -48,11 +48,12 @@ fn sample(app: u32) -> Option<*mut Orphans> {
 
 #[inline(always)]
 fn is_one(ctx: &XdpContext, packet: &Packet) -> bool {
-    if !anybody_listens() {
+    if sockets::has_connection(ctx, packet) {
         return false;
     }
-    let Some(socket) = Socket::of(ctx, packet) else { return true };
-    socket.is_listening() && !acknowledges_cookie(ctx, packet, &socket)
+    // Without a daemon there is nobody for whom to refuse.
+    let Some(socket) = Socket::of_daemon() else { return false };
+    !acknowledges_cookie(ctx, packet, &socket)
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    maps::LISTENERS,
+    maps::{LISTENERS, QUESTION},
     parse::{Family, Packet},
     steering::{TCP_SLOT, destination_port, source_port},
 };
@@ -23,33 +23,43 @@ const CURRENT_NETNS: u64 = u64::MAX;
 const TCP_LISTEN: u32 = 10;
 
 /// Whether the packet belongs to a TCP connection of this host, opening and closing ones included.
+///
+/// The kernel looks for a connection first, and then, through the steering program, for a listener. That second search is
+/// longer than the first, and XDP knows its end: so the steering program is told to give up at once (`QUESTION`).
 #[inline(always)]
 pub(crate) fn has_connection(ctx: &XdpContext, packet: &Packet) -> bool {
-    let Some(socket) = Socket::of(ctx, packet) else { return false };
-    !socket.is_listening()
+    let Some(question) = QUESTION.get_ptr_mut(0) else { return false };
+    let [.., source] = packet.source;
+    // SAFETY: the map returned it, and nothing else on this CPU asks while the program runs.
+    unsafe { *question = self::question(source, packet.ports) };
+    let found = Socket::of(ctx, packet);
+    // SAFETY: as above.
+    unsafe { *question = 0 };
+    found.is_some_and(|socket| !socket.is_listening())
 }
 
-/// Whether a daemon listens at all. To be asked before [`Socket::of`] on behalf of an application: without a listener the
-/// steering program would refuse the question, and count it, as it will the packet.
+/// What the steering program knows XDP's own lookup by: whoever else it is asked for at that moment is searched for.
 #[inline(always)]
-pub(crate) fn anybody_listens() -> bool {
-    let slot = TCP_SLOT;
-    // SAFETY: the map is one, and the key lives for the call.
-    let socket = unsafe { bpf_map_lookup_elem((&raw const LISTENERS).cast_mut().cast(), (&raw const slot).cast()) };
-    if socket.is_null() {
-        return false;
-    }
-    // SAFETY: the reference that the lookup took.
-    unsafe { bpf_sk_release(socket) };
-    true
+pub(crate) const fn question(source: u32, ports: u32) -> u64 {
+    (source as u64) << 32 | ports as u64
 }
 
-/// What the kernel gives a packet to. Every one that is found must be released: the verifier insists.
+/// A socket that is held. Every one that is found must be released: the verifier insists.
 pub(crate) struct Socket(*mut bpf_sock);
 
 impl Socket {
+    /// The one that listens for all applications, if a daemon runs.
     #[inline(always)]
-    pub(crate) fn of(ctx: &XdpContext, packet: &Packet) -> Option<Self> {
+    pub(crate) fn of_daemon() -> Option<Self> {
+        let slot = TCP_SLOT;
+        // SAFETY: the map is one, and the key lives for the call.
+        let socket = unsafe { bpf_map_lookup_elem((&raw const LISTENERS).cast_mut().cast(), (&raw const slot).cast()) };
+        if socket.is_null() { None } else { Some(Self(socket.cast())) }
+    }
+
+    /// What the kernel gives a packet to.
+    #[inline(always)]
+    fn of(ctx: &XdpContext, packet: &Packet) -> Option<Self> {
         let (sport, dport) = (source_port(packet.ports), destination_port(packet.ports));
         match packet.family {
             Family::V4 => {
@@ -74,7 +84,7 @@ impl Socket {
     }
 
     #[inline(always)]
-    pub(crate) fn is_listening(&self) -> bool {
+    fn is_listening(&self) -> bool {
         // SAFETY: the lookup has found it and taken a reference, which is held until `self` is dropped.
         unsafe { (*self.0).state == TCP_LISTEN }
     }

@@ -15,7 +15,7 @@ use spectrum_common::{
 
 use crate::{
     count, fragment,
-    maps::{LISTENERS, STEER},
+    maps::{LISTENERS, QUESTION, STEER},
     parse::Packet,
     sockets,
     words::{Address, mapped},
@@ -43,6 +43,10 @@ pub(crate) fn owner(ctx: &XdpContext, packet: &Packet) -> Result<&'static SteerV
 #[inline(always)]
 pub(crate) fn assign(ctx: &SkLookupContext) -> u32 {
     let local = Local::of(ctx);
+    if local.is_asked_by_xdp() {
+        // It wants to know of connections alone, and there is none.
+        return sk_action::SK_DROP;
+    }
     let Some(owner) = local.key().lookup() else {
         return sk_action::SK_PASS; // I3: not ours.
     };
@@ -77,6 +81,8 @@ struct Local {
     address: Address,
     /// Network byte order.
     port: u16,
+    /// What XDP would ask by, were it to look for this.
+    question: u64,
 }
 
 impl Local {
@@ -94,10 +100,21 @@ impl Local {
         }
         let v4 = field!(local_ip4);
         let v6 = [field!(local_ip6[0]), field!(local_ip6[1]), field!(local_ip6[2]), field!(local_ip6[3])];
-        let address = if field!(family) == AF_INET { mapped(v4) } else { v6 };
+        let v4_family = field!(family) == AF_INET;
+        let address = if v4_family { mapped(v4) } else { v6 };
         // `local_port` is in host order, unlike everything else in this context (include/uapi/linux/bpf.h).
         let port = (field!(local_port) as u16).to_be();
-        Self { protocol: field!(protocol) as u8, address, port }
+        let (source_v4, source_v6) = (field!(remote_ip4), field!(remote_ip6[3]));
+        let source = if v4_family { source_v4 } else { source_v6 };
+        let ports = u32::from(field!(remote_port)) | u32::from(port) << 16;
+        Self { protocol: field!(protocol) as u8, address, port, question: sockets::question(source, ports) }
+    }
+
+    /// See [`sockets::has_connection`].
+    #[inline(always)]
+    fn is_asked_by_xdp(&self) -> bool {
+        // SAFETY: the map returned it, and XDP on this CPU alone writes it, not while this runs.
+        self.protocol == PROTOCOL_TCP && QUESTION.get_ptr_mut(0).is_some_and(|asked| unsafe { *asked } == self.question)
     }
 
     #[inline(always)]

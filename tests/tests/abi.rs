@@ -26,7 +26,7 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 22] {
+fn expected() -> [Expected; 23] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS as MAPS, BPF_MAP_TYPE_HASH as HASH,
         BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU, BPF_MAP_TYPE_RINGBUF as RING,
@@ -53,6 +53,7 @@ fn expected() -> [Expected; 22] {
         map(names::SHARES, ARRAY, index, size_of::<Share>(), limits::APPLICATIONS),
         map(names::SKETCH, ARRAY, index, size_of::<Cell>(), sketch::ROWS * sketch::WIDTH),
         map(names::MODE, ARRAY, index, size_of::<u32>(), 1),
+        map(names::QUESTION, PER_CPU, index, size_of::<u64>(), 1),
         map(names::EVENTS, RING, 0, 0, limits::EVENTS_BYTES),
         map(names::SAMPLER, PER_CPU, index, size_of::<Sampler>(), 1),
         map(names::DRAFT, PER_CPU, index, size_of::<Event>(), 1),
