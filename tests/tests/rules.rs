@@ -234,7 +234,7 @@ fn a_full_map_refuses_a_rule_and_keeps_what_it_holds() {
         let map = MapData::from_pin("/sys/fs/bpf/spectrum/default/RULES_V4").unwrap();
         let mut trie = LpmTrie::<_, RuleKeyV4, RuleValue>::try_from(Map::from_map_data(map).unwrap()).unwrap();
         let value = RuleValue { block: 60_000, ..RuleValue::default() };
-        (0..)
+        (0..1 << 24)
             .map(|number: u32| RuleKeyV4 { scope: [0; 4], address: (0x0a00_0000 + number).to_be_bytes() })
             .take_while(|key| trie.insert(&Key::new(64, *key), value, 0).is_ok())
             .count()

@@ -123,7 +123,7 @@ async fn stop(mut running: Running, mut signals: Signals) -> anyhow::Result<()> 
     log::info!("drained in {:.1} s, {} connections cut", started.elapsed().as_secs_f64(), report.cut);
     let failed = running.failed || !report.orderly;
     Box::pin(running.end_auto_rules()).await;
-    running.end().await?;
+    Box::pin(running.end()).await?;
     if failed { Err(anyhow!("a worker ended by a bug of this program; see the log above")) } else { Ok(()) }
 }
 
