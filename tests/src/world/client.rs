@@ -120,7 +120,8 @@ impl From<io::Result<TcpStream>> for Knock {
     fn from(outcome: io::Result<TcpStream>) -> Self {
         match outcome.map_err(|error| (error.kind(), error)) {
             Ok(_) => Self::Connected,
-            Err((io::ErrorKind::ConnectionRefused, _)) => Self::Refused,
+            // Reset: a listener that closed in between had taken it already.
+            Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset, _)) => Self::Refused,
             Err((io::ErrorKind::TimedOut, _)) => Self::Silence,
             Err((_, error)) => panic!("a SYN fared strangely: {error}"),
         }
