@@ -208,7 +208,8 @@ proptest! {
         let mut sources = polite(modest, within);
         sources.extend(greedy.iter().zip(1000..).map(|(sends, number)| (source(number), *sends)));
         let mut run = Run::new(UNLIMITED, total);
-        run.windows(12, &sources);
+        // Near the share each window brings a fixed part of what is missing.
+        run.windows(64, &sources);
         for _ in 0..4 {
             let passed = run.window(&sources);
             for passed in passed.iter().take(modest as usize) {
