@@ -1,13 +1,13 @@
 //! `spectrum quickstart`: everything in front of a built-in origin, on this machine's loopback.
 
-use std::{env, process::ExitCode, sync::Arc};
+use std::{env, fs, process::ExitCode, sync::Arc};
 
 use serde_json::Value;
 
 use super::output;
 use crate::{
     daemon::{self, Origin, QUICKSTART_CONFIG, Running, Source, View},
-    dataplane::diagnostics::KernelLog,
+    dataplane::{diagnostics::KernelLog, lock::RUN_DIRECTORY},
 };
 
 /// `SPECTRUM` stands for the way to call this program.
@@ -29,11 +29,34 @@ Ctrl-C ends it and leaves no trace. What it sees while you try:
 
 pub(super) async fn quickstart() -> anyhow::Result<ExitCode> {
     daemon::require()?;
+    let _state = State::fresh();
     let _origin = Origin::start()?;
     let source = Source::Text { text: QUICKSTART_CONFIG, name: "quickstart.toml" };
     daemon::run_with(source, KernelLog::Off, show).await?;
     output::line("Everything is as it was before.\n");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the quickstart keeps while it runs: rules that are made meanwhile. It goes with it; what a killed one left goes at
+/// the next start.
+struct State;
+
+impl State {
+    /// `state_dir` of the quickstart's configuration.
+    const DIRECTORY: &str = "/run/spectrum/quickstart.state";
+
+    fn fresh() -> Self {
+        let _ = fs::remove_dir_all(Self::DIRECTORY);
+        Self
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(Self::DIRECTORY);
+        // Unless another instance is in there.
+        let _ = fs::remove_dir(RUN_DIRECTORY);
+    }
 }
 
 /// Prints what to try, and from then on what happens.

@@ -237,7 +237,11 @@ impl Details {
         if let Some(notes) = &self.notes {
             set(object, "notes", json!(notes));
         }
-        let after = |left| SystemTime::now().checked_add(left).map(|end| humantime::format_rfc3339(end).to_string());
+        // The next whole second: nobody reads the others, and none is taken away.
+        let after = |left: Duration| {
+            let end = SystemTime::now().checked_add(left)?.checked_add(Duration::from_millis(999))?;
+            Some(humantime::format_rfc3339_seconds(end).to_string())
+        };
         if let Some(end) = self.expires_in.and_then(after).or_else(|| self.expires_on.clone()) {
             set(object, "expires_on", json!(end));
         }
