@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, ErrorKind, Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     process::{Command, Output},
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use spectrum_tests::{
         client::Knock,
         config::Config,
         edge::{Daemon, at},
+        namespace::DIRECTORY,
     },
 };
 use spectrum_user::dataplane::load::{Loaded, Options};
@@ -133,10 +135,10 @@ fn missing_privileges_are_named() {
 fn no_privileges_at_all() {
     let world = World::new();
     let file = world.edge().write_config(node());
-    // The binary may lie where only root goes.
-    let binary = fs::read(spectrum_tests::world::edge::binary()).unwrap();
-    let copy = world.edge().namespace().write("spectrum", binary);
-    world.edge().stdout("chmod", &["a+rx", copy.to_str().unwrap()]);
+    // The binary may lie where only root goes. Another program writes the copy: a child that another test forks while
+    // this one has it open for writing would keep it busy (ETXTBSY, execve(2)).
+    let (binary, copy) = (spectrum_tests::world::edge::binary(), Path::new(DIRECTORY).join("spectrum"));
+    world.edge().stdout("install", &["-m", "755", binary.to_str().unwrap(), copy.to_str().unwrap()]);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
     command.arg(copy).args(["run", "--config"]).arg(file);
