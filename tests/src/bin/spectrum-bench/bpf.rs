@@ -79,15 +79,7 @@ pub(crate) fn load_lookup(trie: BorrowedFd<'_>, offset: i16, words: i16) -> Resu
         insn(0xb7, R0, 0, 0, XDP_PASS),
         insn(0x95, 0, 0, 0, 0),
     ]);
-    let license = c"GPL";
-    let attributes = LoadAttributes {
-        program_type: PROG_TYPE_XDP,
-        instruction_count: u32::try_from(program.len()).context("a short program")?,
-        instructions: program.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-        ..Zeroable::zeroed()
-    };
-    owned(bpf(PROG_LOAD, &attributes).context("load a program that asks a trie")?)
+    self::load(&program).context("a program that asks a trie")
 }
 
 /// Attaches `program` to an interface of the calling thread's network namespace, in native mode, for as long as the
