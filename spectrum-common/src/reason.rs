@@ -105,6 +105,17 @@ impl Stage {
     }
 }
 
+impl Action {
+    /// The name in events, `spectrum why` and the documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+            Self::Answer => "answer",
+        }
+    }
+}
+
 /// Counter slots per application, with room for reasons to come without another layout.
 pub const SLOTS: u32 = 32;
 

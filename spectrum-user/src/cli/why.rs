@@ -16,7 +16,7 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    daemon::{AppStatus, DaemonStatus, RuleAnswer, RuleStatus, require, sample_event},
+    daemon::{AppStatus, DaemonStatus, RuleAnswer, RuleStatus, require},
     dataplane::{
         events::Sample,
         explain::{Explainer, Kind},
@@ -79,7 +79,7 @@ struct Verdict {
 impl Verdict {
     fn of(sample: &Sample) -> Self {
         let reason = sample.reason;
-        Self { action: sample_event::action(reason.action()), reason: reason.as_str(), explanation: reason.explain() }
+        Self { action: reason.action().as_str(), reason: reason.as_str(), explanation: reason.explain() }
     }
 }
 
@@ -179,7 +179,7 @@ async fn answer(
         to: SocketAddr::new(sample.destination, sample.destination_port),
         transport: transport.as_str(),
         source: None,
-        action: sample_event::action(sample.reason.action()),
+        action: sample.reason.action().as_str(),
         reason: sample.reason.as_str(),
         explanation: sample.reason.explain(),
         application,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde_json::Value;
-use spectrum_common::{layout::NO_APP, reason::Action};
+use spectrum_common::layout::NO_APP;
 
 use crate::{dataplane::events::Sample, telemetry::timestamp};
 
@@ -14,15 +14,6 @@ pub struct AppName {
     pub id: String,
     pub hostname: String,
     pub protocol: String,
-}
-
-/// What becomes of a packet of this action.
-pub const fn action(action: Action) -> &'static str {
-    match action {
-        Action::Pass => "pass",
-        Action::Drop => "drop",
-        Action::Answer => "answer",
-    }
 }
 
 /// Which names stand for the numbers of a sample.
@@ -39,7 +30,7 @@ pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
         application: &app.id,
         client_ip: sample.source,
         client_port: sample.source_port,
-        event: action(sample.reason.action()),
+        event: sample.reason.action().as_str(),
         timestamp: timestamp(sample.time),
         extensions: Extensions {
             hostname: &app.hostname,

@@ -10,7 +10,7 @@ use super::{
     sources::{Estimate, Sources},
 };
 use crate::{
-    daemon::{AppStatus, Protection, sample_event},
+    daemon::{AppStatus, Protection},
     dataplane::status::ReasonCount,
 };
 
@@ -98,7 +98,7 @@ fn reason_rates(before: &[ReasonCount], now: &[ReasonCount], seconds: f64) -> Ve
         let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == now.reason);
         ReasonRate {
             reason: now.reason.clone(),
-            action: sample_event::action(reason.map_or(Action::Pass, Reason::action)),
+            action: reason.map_or(Action::Pass, Reason::action).as_str(),
             packets_per_second: per_second(packets, now.packets, seconds),
             bits_per_second: per_second(bytes, now.bytes, seconds) * 8.0,
         }
