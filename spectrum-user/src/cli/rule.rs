@@ -18,7 +18,7 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    daemon::{Refusal, RuleAnswer, Wishes},
+    daemon::{Refusal, RuleAnswer, RuleStatus, Wishes},
     model::{Instance, RuleId},
     rules::RuleObject,
 };
@@ -283,18 +283,16 @@ fn show(rules: &[RuleObject], output: Output) -> anyhow::Result<()> {
         return output::json(&rules);
     }
     let mut table = output::table(&["MODE", "TARGET", "SCOPE", "SOURCE", "ENDS", "NOTES", "ID"]);
-    for rule in rules {
-        let mode = if rule.mode == "whitelist" { "allow" } else { &rule.mode };
-        let scope = rule.scope.name.as_ref().or(rule.scope.id.as_ref()).unwrap_or(&rule.scope.kind);
+    for rule in rules.iter().cloned().map(RuleStatus::from) {
         table.add_row([
-            if rule.simulate { format!("{mode} (tried)") } else { mode.to_owned() },
-            rule.configuration.value.clone(),
-            scope.clone(),
-            rule.extensions.source.clone(),
-            rule.expires_on.clone().unwrap_or_else(|| "never".to_owned()),
+            if rule.simulate { format!("{} (tried)", rule.mode) } else { rule.mode },
+            rule.target,
+            rule.scope,
+            rule.source.unwrap_or_default(),
+            rule.expires_on.unwrap_or_else(|| "never".to_owned()),
             // One line each: notes are anybody's words.
             rule.notes.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-            rule.id.clone(),
+            rule.id,
         ]);
     }
     output::show(&table);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, RuleSource};
+use super::Facts;
 use crate::model::{AccessRule, RuleMode, Scope, Target, Zone};
 
 /// An access rule as the product writes it. `expires_on` and `simulate` are this project's.
@@ -75,10 +75,6 @@ impl RuleObject {
             simulate: rule.simulate,
             extensions: Extensions { source: facts.source.as_str().to_owned() },
         }
-    }
-
-    pub fn is_from(&self, source: RuleSource) -> bool {
-        self.extensions.source == source.as_str()
     }
 }
 
