@@ -4,6 +4,8 @@
 //! bytes, one line of cache. An entry is a node, a class, or nothing. Its depth is that of the prefix it belongs to, so
 //! a lookup takes a handful of steps where the kernel's trie takes one for each bit (`trie_lookup_elem`).
 
+use core::net::IpAddr;
+
 /// Bits that a root may be indexed by: the small one, and the one that costs 64 MiB and saves two steps for IPv4.
 pub const ROOT_BITS: u32 = 16;
 pub const LARGE_ROOT_BITS: u32 = 24;
@@ -64,6 +66,23 @@ pub const fn country(letters: [u8; 2]) -> u32 {
 /// A root's place and size, as the head has it.
 pub const fn root(place: u32, bits: u32) -> u32 {
     place | (bits / 8)
+}
+
+/// The class of an address; `word` reads the table.
+#[expect(clippy::cast_possible_truncation, reason = "its two halves")]
+pub fn class_of(address: IpAddr, word: impl Fn(u32) -> Option<u32>) -> Class {
+    match address {
+        IpAddr::V4(v4) => class(word, head::V4_ROOT, u64::from(v4.to_bits()) << 32, 0),
+        IpAddr::V6(v6) => class(word, head::V6_ROOT, (v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
+    }
+}
+
+/// As [`class_of`], of an address as [`find`] takes it.
+#[inline(always)]
+pub fn class(word: impl Fn(u32) -> Option<u32>, root: u32, front: u64, back: u64) -> Class {
+    let found = find(&word, root, front, back);
+    let class = found.and_then(|place| Some(Class { asn: word(place)?, country: word(place + 1)? }));
+    class.unwrap_or(Class::UNKNOWN)
 }
 
 /// Place of the class of an address, whose two words are in one element. Of the address, its first and its last 64 bits;

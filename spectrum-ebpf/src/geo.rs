@@ -1,6 +1,6 @@
 //! Which network and country is a source of?
 
-use spectrum_common::geo::{Class, NODE_WORDS, find, head};
+use spectrum_common::geo::{self, Class, NODE_WORDS, head};
 
 use crate::{
     maps::{GEO, GeoTable},
@@ -20,9 +20,7 @@ pub(crate) fn class(packet: &Packet) -> Class {
     // Both families on one way.
     let unknown = d << 32 | d;
     let (front, back) = (forgotten(front, unknown), forgotten(back, unknown));
-    let found = find(|place| word(table, place), root, front, back);
-    let class = found.and_then(|place| Some(Class { asn: word(table, place)?, country: word(table, place + 1)? }));
-    let Class { asn, country } = class.unwrap_or(Class::UNKNOWN);
+    let Class { asn, country } = geo::class(|place| word(table, place), root, front, back);
     Class { asn: forgotten(asn.into(), unknown) as u32, country: forgotten(country.into(), unknown) as u32 }
 }
 

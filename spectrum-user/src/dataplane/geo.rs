@@ -8,7 +8,7 @@ use std::{io, net::IpAddr, num::NonZeroUsize, os::fd::AsFd as _};
 use aya::maps::{IterableMap as _, MapError};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use serde::{Deserialize, Serialize};
-use spectrum_common::geo::{Class, MAP_FLAGS, NODE_WORDS, find, head};
+use spectrum_common::geo::{Class, MAP_FLAGS, NODE_WORDS, class_of, head};
 
 use super::maps::{ConfigMaps, GeoTable};
 use crate::{geo::Table, model::GeoMemory};
@@ -58,10 +58,7 @@ impl ConfigMaps {
         if word(head::V4_ROOT)? == 0 {
             return None;
         }
-        let (root, front, back) = key(address);
-        let class = find(word, root, front, back)
-            .and_then(|place| Some(Class { asn: word(place)?, country: word(place + 1)? }));
-        Some(class.unwrap_or(Class::UNKNOWN))
+        Some(class_of(address, word))
     }
 
     pub(super) fn geo_status(&self) -> Option<GeoStatus> {
@@ -99,21 +96,6 @@ pub fn array(table: &Table, memory: GeoMemory) -> Result<GeoTable, PutError> {
     })
     .map_err(PutError::Write)?;
     Ok(array)
-}
-
-/// An address as [`find`] asks for it.
-fn key(address: IpAddr) -> (u32, u64, u64) {
-    match address {
-        IpAddr::V4(v4) => (head::V4_ROOT, u64::from(v4.to_bits()) << 32, 0),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d] = [0, 32, 64, 96].map(|behind| {
-                #[expect(clippy::cast_possible_truncation, reason = "its four words")]
-                let word = (v6.to_bits() >> (96 - behind)) as u32;
-                u64::from(word)
-            });
-            (head::V6_ROOT, a << 32 | b, c << 32 | d)
-        }
-    }
 }
 
 /// Lets `fill` write the whole array, before anybody can read it.

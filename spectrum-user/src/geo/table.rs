@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 use spectrum_common::geo::{
-    CLASS_WORDS, Class, LARGE_ROOT_BITS, NODE, NODE_WORDS, ROOT_BITS, STRIDE, find, head, root,
+    CLASS_WORDS, Class, LARGE_ROOT_BITS, NODE, NODE_WORDS, ROOT_BITS, STRIDE, class_of, head, root,
 };
 
 use super::{
@@ -79,18 +79,7 @@ impl Table {
 
     /// Network and country of a canonical address.
     pub fn class(&self, address: IpAddr) -> Class {
-        let word = |place: u32| self.words.get(place as usize).copied();
-        let found = match address {
-            IpAddr::V4(v4) => find(word, head::V4_ROOT, u64::from(v4.to_bits()) << 32, 0),
-            IpAddr::V6(v6) => {
-                let bits = v6.to_bits();
-                #[expect(clippy::cast_possible_truncation, reason = "its two halves")]
-                let halves = ((bits >> 64) as u64, bits as u64);
-                find(word, head::V6_ROOT, halves.0, halves.1)
-            }
-        };
-        let class = found.and_then(|place| Some(Class { asn: word(place)?, country: word(place + 1)? }));
-        class.unwrap_or(Class::UNKNOWN)
+        class_of(address, |place| self.words.get(place as usize).copied())
     }
 
     /// The classes that occur.
