@@ -92,7 +92,7 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Resu
     }
     let mut starting = Starting { kernel, netlink };
     match starting.serve(source, node, geo, desired, book).await {
-        Ok(parts) => Ok(parts.join(starting)),
+        Ok(join) => Ok(join(starting)),
         Err(error) => {
             starting.undo().await;
             Err(error)
@@ -111,23 +111,8 @@ struct Starting {
     netlink: Netlink,
 }
 
-/// What the later steps bring.
-struct Parts {
-    source: Source,
-    node: Node,
-    geo: Arc<Databases>,
-    table: watch::Sender<Arc<AppTable>>,
-    telemetry: Telemetry,
-    workers: Workers,
-    samples: Samples,
-    diagnostics: Diagnostics,
-    interfaces: InterfaceWatch,
-    servers: Servers,
-    protection: Watch,
-    book: Book,
-    calls: mpsc::Receiver<RuleCall>,
-    view: Arc<View>,
-}
+/// Puts everything together once nothing can fail any more.
+type Join = Box<dyn FnOnce(Starting) -> Running>;
 
 impl Starting {
     async fn serve(
@@ -137,7 +122,7 @@ impl Starting {
         geo: Arc<Databases>,
         desired: DesiredState,
         book: Book,
-    ) -> anyhow::Result<Parts> {
+    ) -> anyhow::Result<Join> {
         let workers = worker_count(&node);
         let listeners = Listeners::bind(workers)?;
         report_limits(&listeners, &desired);
@@ -184,61 +169,8 @@ impl Starting {
             self.kernel.announce(socket)?;
         }
         view.set_ready(true);
-        Ok(Parts {
-            source,
-            node,
-            geo,
-            table,
-            telemetry,
-            workers,
-            samples,
-            diagnostics,
-            interfaces,
-            servers,
-            protection,
-            book,
-            calls,
-            view,
-        })
-    }
-
-    /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
-    async fn undo(self) {
-        let Self { kernel, netlink } = self;
-        if kernel.adopted() {
-            log::warn!(
-                "the pins in {} were there before and stay: they keep filtering",
-                kernel.pins().directory().display()
-            );
-            return;
-        }
-        if let Err(error) = kernel.remove(&netlink).await {
-            log::warn!("the start that failed left something behind: {:#}", anyhow::Error::new(error));
-        }
-    }
-}
-
-impl Parts {
-    fn join(self, starting: Starting) -> Running {
-        let Self {
-            source,
-            node,
-            geo,
-            table,
-            telemetry,
-            workers,
-            samples,
-            diagnostics,
-            interfaces,
-            servers,
-            protection,
-            book,
-            calls,
-            view,
-        } = self;
-        let Starting { kernel, netlink } = starting;
         let drain = node.drain;
-        Running {
+        Ok(Box::new(move |Self { kernel, netlink }| Running {
             source,
             node,
             geo,
@@ -253,11 +185,26 @@ impl Parts {
             servers,
             protection,
             book,
+            auto: Auto::default(),
             calls,
             view,
             drain,
-            auto: Auto::default(),
             failed: false,
+        }))
+    }
+
+    /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
+    async fn undo(self) {
+        let Self { kernel, netlink } = self;
+        if kernel.adopted() {
+            log::warn!(
+                "the pins in {} were there before and stay: they keep filtering",
+                kernel.pins().directory().display()
+            );
+            return;
+        }
+        if let Err(error) = kernel.remove(&netlink).await {
+            log::warn!("the start that failed left something behind: {:#}", anyhow::Error::new(error));
         }
     }
 }
