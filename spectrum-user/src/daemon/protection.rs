@@ -84,8 +84,9 @@ impl Watch {
         for floods in [&mut self.floods, &mut self.orphans] {
             let kind = floods.kind();
             for (app, change) in floods.look(elapsed, &view.counted(kind)) {
-                let event = told(kind, change, &view.name(app));
-                view.events().tell(event.with("application", app.to_string()).with("name", view.name(app)));
+                let name = view.name(app);
+                let event = told(kind, change, &name);
+                view.events().tell(event.with("application", app.to_string()).with("name", name));
             }
         }
     }

@@ -64,7 +64,7 @@ pub(super) const RULES: Space = Space { kind: "access rules", first: 1, capacity
 /// Zone 0 is the user scope.
 const ZONES: Space = Space { kind: "zones", first: SCOPE_USER + 1, capacity: limits::ZONES };
 
-fn flags(app: &Application, fragments: UdpFragments, by_class: &[AccessRule]) -> u32 {
+fn flags(app: &Application, fragments: UdpFragments, by_class: &[&AccessRule]) -> u32 {
     let firewall = if app.ip_firewall { steer_flags::IP_FIREWALL } else { 0 };
     let cookies = if app.syn_cookies == SynCookies::Never { steer_flags::NO_SYN_COOKIES } else { 0 };
     let policy = if policy(app) == Policy::default() { 0 } else { steer_flags::POLICY };
@@ -72,7 +72,7 @@ fn flags(app: &Application, fragments: UdpFragments, by_class: &[AccessRule]) ->
 }
 
 /// Which rules by network or country may speak of an application's clients.
-fn class_rules(app: &Application, by_class: &[AccessRule]) -> u32 {
+fn class_rules(app: &Application, by_class: &[&AccessRule]) -> u32 {
     let speaking = by_class.iter().filter(|rule| app.ip_firewall && rule.speaks_in(app.zone));
     speaking.fold(0, |flags, rule| match rule.target {
         Target::Prefix(_) => flags,
@@ -106,8 +106,7 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
 
     let mut image = MapImage::default();
     closed_pools(desired, &mut image.steer);
-    let by_class: Vec<AccessRule> =
-        desired.rules.iter().filter(|rule| rule.target.prefix().is_none()).cloned().collect();
+    let by_class: Vec<&AccessRule> = desired.rules.iter().filter(|rule| rule.target.prefix().is_none()).collect();
     for app in &desired.applications {
         let flags = flags(app, desired.edge.udp_fragments, &by_class);
         let value = SteerValue { app: number(&apps, app.id.bytes()), zone: zone_number(app.zone)?, flags };

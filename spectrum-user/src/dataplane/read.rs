@@ -8,7 +8,7 @@ use aya::maps::{
 };
 use spectrum_common::{
     Reason,
-    layout::{ClassKey, Count, Meta, ObjectId, RuleValue, app_counter},
+    layout::{ClassKey, Count, Meta, RuleValue, app_counter},
     limits, names,
 };
 
@@ -29,16 +29,16 @@ impl ConfigMaps {
             rules_v6: trie(&self.rules_v6)?,
             asn_rules: classes(&self.asn_rules)?,
             country_rules: classes(&self.country_rules)?,
-            apps: naming(&self.apps)?,
-            rules: naming(&self.rules)?,
-            zones: naming(&self.zones)?,
+            apps: numbered(&self.apps)?,
+            rules: numbered(&self.rules)?,
+            zones: numbered(&self.zones)?,
             policies: numbered(&self.policies)?,
         })
     }
 
     /// Which applications and rules the numbers stand for.
     pub fn names(&self) -> Result<(Names, Names), MapError> {
-        Ok((naming(&self.apps)?, naming(&self.rules)?))
+        Ok((numbered(&self.apps)?, numbered(&self.rules)?))
     }
 
     /// The META of pins that may be of another layout: only its first field has the same place in all of them.
@@ -104,10 +104,6 @@ fn classes(rules: &HashMap<MapData, ClassKey, RuleValue>) -> Result<BTreeMap<Cla
         entries.insert(bytemuck::pod_read_unaligned(key), value);
     })?;
     Ok(entries)
-}
-
-fn naming(array: &Array<MapData, ObjectId>) -> Result<Names, MapError> {
-    numbered(array)
 }
 
 /// The numbers in use. Arrays have no holes: a free number is all zero.

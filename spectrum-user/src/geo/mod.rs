@@ -92,13 +92,10 @@ impl Databases {
 
     /// Whether the files that `geo` names are those that were read.
     pub fn are_current(&self, geo: &Geo) -> bool {
-        let is = |kind: Kind, path: Option<&Path>| {
-            let read = self.files.iter().find(|file| file.kind == kind);
-            match (path, read) {
-                (None, None) => true,
-                (Some(path), Some(read)) => Identity::of(path).is_ok_and(|now| now == read.identity),
-                _ => false,
-            }
+        let is = |kind: Kind, path: Option<&Path>| match (path, self.file(kind)) {
+            (None, None) => true,
+            (Some(path), Some(read)) => Identity::of(path).is_ok_and(|now| now == read.identity),
+            _ => false,
         };
         is(Kind::Country, geo.country.as_deref()) && is(Kind::Asn, geo.asn.as_deref())
     }
