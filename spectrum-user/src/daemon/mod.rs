@@ -2,6 +2,7 @@
 //!
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
+mod describe;
 mod geo;
 mod mitigation;
 mod objects;
@@ -14,6 +15,7 @@ mod samples;
 mod servers;
 mod signals;
 mod start;
+mod status;
 mod stream;
 mod view;
 
@@ -29,8 +31,9 @@ pub use self::{
     rules::{Refusal, RuleAnswer, RuleCall, RuleRequest, Wishes},
     samples::SampleReader,
     start::Running,
+    status::{AppStatus, DaemonStatus, Flood, Protection, RuleStatus},
     stream::{Stream, Wanted},
-    view::{AppStatus, DaemonStatus, Flood, Protection, RuleStatus, View},
+    view::View,
 };
 use self::{
     signals::{Signal, Signals},

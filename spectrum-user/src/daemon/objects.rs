@@ -2,8 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use serde_json::Value;
 use spectrum_common::layout::ObjectId;
 
+use super::{
+    RuleStatus,
+    sample_event::{AppName, Naming},
+};
 use crate::{
     dataplane::{numbers::Names, rules::RuleChange},
     model::{AccessRule, Application, DesiredState},
@@ -30,6 +35,13 @@ impl Objects {
 
     pub(super) fn rule(&self, number: u32) -> Option<&AccessRule> {
         self.desired.rules.get(*self.rules.get(&number)?)
+    }
+
+    /// Every application with its number, in the order of the configuration.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, &Application)> {
+        let mut places: Vec<(usize, u32)> = self.apps.iter().map(|(number, place)| (*place, *number)).collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(|(place, number)| Some((number, self.desired.applications.get(place)?)))
     }
 
     /// Rules go, come and change. One that changes keeps its place.
@@ -60,6 +72,17 @@ impl Objects {
 
     pub(super) const fn desired(&self) -> &Arc<DesiredState> {
         &self.desired
+    }
+}
+
+impl Naming for Objects {
+    fn app(&self, number: u32) -> Option<AppName> {
+        let app = Self::app(self, number)?;
+        Some(AppName { id: app.id.to_string(), hostname: app.hostname.clone(), protocol: app.protocol.to_string() })
+    }
+
+    fn rule(&self, number: u32) -> Option<Value> {
+        serde_json::to_value(RuleStatus::of(Self::rule(self, number)?, self.desired())).ok()
     }
 }
 

@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{
-    Running, View,
-    view::{Flood, Protection},
-};
+use super::{Flood, Protection, Running, View};
 use crate::{
     dataplane::{apply::Mode, instance::KernelInstance},
     model::{DesiredState, Instance, Shield, SynCookies},

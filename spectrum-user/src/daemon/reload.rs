@@ -110,7 +110,7 @@ impl Running {
             "revision {}, {} writes to the kernel, {applications} applications",
             report.revision, report.writes
         );
-        self.view.applied(Arc::new(desired), report);
+        self.view.applied(Arc::new(desired), &report);
         self.tell_rules();
         Ok(changes)
     }

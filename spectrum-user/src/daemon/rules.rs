@@ -10,7 +10,7 @@ use serde_json::Value;
 use spectrum_common::limits;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Running, view::RuleCounts};
+use super::{Running, status::RuleCounts};
 use crate::{
     config::{self, ConfigErrors},
     dataplane::{
@@ -337,7 +337,7 @@ impl Running {
         let previous = self.table.borrow().clone();
         let table = AppTable::new(&desired, self.geo.clone(), Some(&previous), &self.telemetry.metrics);
         self.table.send_replace(table.into());
-        self.view.applied(desired.into(), report);
+        self.view.applied(desired.into(), &report);
         Ok(())
     }
 

@@ -162,7 +162,7 @@ impl Starting {
             listening,
             self.kernel.attached(),
         )?);
-        view.applied(Arc::new(desired), report);
+        view.applied(Arc::new(desired), &report);
         view.geo(GeoReport::new(&geo, &node.geo, geo_bytes, None));
         let servers = Servers::start(&node, &view, &callers).await?;
         if let Some(socket) = servers.socket() {

@@ -1,19 +1,17 @@
 //! What the daemon shows of itself: read by the control socket, the metrics and the log; never written by them.
 
 use std::{
-    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-use spectrum_common::layout::ObjectId;
-
 use super::{
-    GeoReport,
+    AppStatus, DaemonStatus, Flood, GeoReport, Protection,
+    describe::describe,
     objects::Objects,
-    sample_event::{self, AppName},
+    sample_event,
     samples::{Feed, SampleReader},
+    status::RuleCounts,
 };
 use crate::{
     dataplane::{
@@ -21,13 +19,11 @@ use crate::{
         events::Sample,
         instance::{Report, RuleReport},
         maps::{CounterMaps, MapSource},
-        numbers::Names,
         pins::Pins,
         rules::RuleChange,
         status::{self, ReasonCount},
     },
-    model::{AccessRule, AppId, Application, DesiredState, Instance, Node, Target},
-    rules::{Configuration, RuleObject},
+    model::{AppId, Application, DesiredState, Instance, Node, Target},
     shield,
     telemetry::{EventLog, Metrics},
 };
@@ -47,7 +43,6 @@ pub struct View {
 struct Progress {
     ready: bool,
     revision: u64,
-    apps: Names,
     objects: Arc<Objects>,
     problem: Option<String>,
     degraded: Vec<String>,
@@ -55,98 +50,6 @@ struct Progress {
     geo: Option<GeoReport>,
     floods: Vec<Flood>,
     held: RuleCounts,
-}
-
-/// A flood that is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flood {
-    /// `syn`, or `orphans`: TCP segments of no connection.
-    pub kind: String,
-    /// The id of the application that it is for.
-    pub application: String,
-    pub name: String,
-}
-
-/// How many access rules there are, by source, and how full the kernel's maps are of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleCounts {
-    pub file: usize,
-    pub operator: usize,
-    pub auto: usize,
-    /// Rules with a number, and prefixes by family. None known after a failure, until the next reload.
-    pub rules: usize,
-    pub v4: usize,
-    pub v6: usize,
-}
-
-/// The protected mode: every SYN of this network namespace gets a cookie.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Protection {
-    /// Applications under a flood.
-    pub floods: Vec<String>,
-    /// Whether an application asks for it at all times (`syn_cookies = "always"`).
-    pub always: bool,
-}
-
-/// `GET /status` of the control socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DaemonStatus {
-    pub instance: String,
-    pub version: String,
-    pub pid: u32,
-    pub ready: bool,
-    /// Revision that the kernel holds.
-    pub revision: u64,
-    /// Why the last change was not applied.
-    pub problem: Option<String>,
-    /// What runs, but not as well as it could.
-    pub degraded: Vec<String>,
-    /// While the protected mode is on, what it is on for.
-    #[serde(default)]
-    pub protection: Option<Protection>,
-    #[serde(default)]
-    pub floods: Vec<Flood>,
-    /// The databases of networks and countries, where there are some.
-    #[serde(default)]
-    pub geo: Option<GeoReport>,
-    /// Where the workers listen; only steering reaches it.
-    pub listening: SocketAddr,
-    pub applications: Vec<AppStatus>,
-    #[serde(default)]
-    pub rules: RuleCounts,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppStatus {
-    pub id: String,
-    pub hostname: String,
-    pub protocol: String,
-    pub edge_ips: Vec<std::net::IpAddr>,
-    pub origins: Vec<String>,
-    pub ip_firewall: bool,
-    pub connections_active: u64,
-    pub connections_opened: u64,
-    pub client_bytes: u64,
-    pub origin_bytes: u64,
-    /// The XDP program's verdicts on its packets.
-    pub packets: Vec<ReasonCount>,
-}
-
-/// An access rule in few words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleStatus {
-    pub id: String,
-    pub mode: String,
-    /// A prefix, `AS` and a number, or a country's two letters.
-    pub target: String,
-    pub scope: String,
-    pub notes: String,
-    pub simulate: bool,
-    /// RFC 3339.
-    pub expires_on: Option<String>,
-    /// `file`, `operator` or `auto`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub source: Option<String>,
 }
 
 impl View {
@@ -176,12 +79,11 @@ impl View {
         self.change(|progress| progress.ready = ready);
     }
 
-    pub(super) fn applied(&self, desired: Arc<DesiredState>, report: Report) {
+    pub(super) fn applied(&self, desired: Arc<DesiredState>, report: &Report) {
         let objects = Arc::new(Objects::new(desired, &report.apps, &report.rules));
         self.change(|progress| {
             progress.objects = objects;
             progress.revision = report.revision;
-            progress.apps = report.apps;
         });
     }
 
@@ -264,33 +166,25 @@ impl View {
 
     /// As [`Self::totals`], per application.
     pub fn app_totals(&self) -> Vec<(Application, Vec<ReasonCount>)> {
-        let (desired, apps) = self.read(|progress| (Arc::clone(progress.objects.desired()), progress.apps.clone()));
+        let objects = self.objects();
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        desired
-            .applications
-            .iter()
-            .map(|app| {
-                let number = number(&apps, app.id.bytes());
-                let packets = number.and_then(|number| status::of_app(&counters, number).ok()).unwrap_or_default();
-                (app.clone(), packets)
-            })
-            .collect()
+        let totals = |number| status::of_app(&counters, number).unwrap_or_default();
+        objects.numbered().map(|(number, app)| (app.clone(), totals(number))).collect()
     }
 
     /// What a flood of this kind would show in, by application.
     pub(super) fn counted(&self, kind: shield::Kind) -> Vec<(AppId, shield::Totals)> {
-        let apps = self.read(|progress| progress.apps.clone());
+        let objects = self.objects();
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let totals = apps.iter().filter_map(|(number, name)| {
-            let id = AppId::from_bytes(name.id);
+        let totals = objects.numbered().filter_map(|(number, app)| {
             let totals = match kind {
                 shield::Kind::Syn => shield::Totals {
-                    requests: counters.requests(*number).ok()?,
-                    opened: self.metrics.known(id)?.sum(|shard| &shard.opened),
+                    requests: counters.requests(number).ok()?,
+                    opened: self.metrics.known(app.id)?.sum(|shard| &shard.opened),
                 },
-                shield::Kind::Orphans => shield::Totals { requests: counters.orphans(*number).ok()?, opened: 0 },
+                shield::Kind::Orphans => shield::Totals { requests: counters.orphans(number).ok()?, opened: 0 },
             };
-            Some((id, totals))
+            Some((app.id, totals))
         });
         totals.collect()
     }
@@ -321,7 +215,11 @@ impl View {
     }
 
     pub fn status(&self) -> DaemonStatus {
-        let applications = self.app_totals().into_iter().map(|(app, packets)| self.app_status(&app, packets)).collect();
+        let applications = self.app_totals();
+        let applications = applications
+            .into_iter()
+            .map(|(app, packets)| AppStatus::of(&app, &self.metrics.app(&app), packets))
+            .collect();
         let progress = self.read(Clone::clone);
         DaemonStatus {
             instance: self.instance.to_string(),
@@ -342,47 +240,16 @@ impl View {
 
     /// A sample in one line for people.
     pub fn describe(&self, sample: &Sample) -> String {
-        let objects = self.read(|progress| Arc::clone(&progress.objects));
-        let app = sample.app.and_then(|number| objects.app(number));
-        let rule = sample.rule.and_then(|number| objects.rule(number));
-        let (from, to) = sample_event::ends(sample);
-        let mut line = format!("{} {from} -> {to}: {}", sample.reason.as_str(), sample.reason.explain());
-        // Writing into a string cannot fail.
-        if let Some(app) = app {
-            let _ = write!(line, "; application {} {}", app.hostname, app.protocol);
-        }
-        if let Some(rule) = rule {
-            let _ = write!(line, "; rule {}", rule.target);
-            if !rule.notes.is_empty() {
-                let _ = write!(line, " \"{}\"", rule.notes);
-            }
-        }
-        if sample.drops > 1 {
-            let _ = write!(line, "; it stands for {} drops", sample.drops);
-        }
-        line
+        describe(sample, &self.objects())
     }
 
     /// A sample as a line of the event stream.
     pub(super) fn sample_line(&self, sample: &Sample, packet: bool) -> String {
-        sample_event::line(sample, &*self.read(|progress| Arc::clone(&progress.objects)), packet)
+        sample_event::line(sample, &*self.objects(), packet)
     }
 
-    fn app_status(&self, app: &Application, packets: Vec<ReasonCount>) -> AppStatus {
-        let metrics = self.metrics.app(app);
-        AppStatus {
-            id: app.id.to_string(),
-            hostname: app.hostname.clone(),
-            protocol: app.protocol.to_string(),
-            edge_ips: app.addresses.clone(),
-            origins: app.origins.iter().map(ToString::to_string).collect(),
-            ip_firewall: app.ip_firewall,
-            connections_active: metrics.active(),
-            connections_opened: metrics.sum(|shard| &shard.opened),
-            client_bytes: metrics.sum(|shard| &shard.client_bytes),
-            origin_bytes: metrics.sum(|shard| &shard.origin_bytes),
-            packets,
-        }
+    fn objects(&self) -> Arc<Objects> {
+        self.read(|progress| Arc::clone(&progress.objects))
     }
 
     fn read<T>(&self, read: impl FnOnce(&Progress) -> T) -> T {
@@ -392,56 +259,4 @@ impl View {
     fn change(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
     }
-}
-
-impl sample_event::Naming for Objects {
-    fn app(&self, number: u32) -> Option<AppName> {
-        let app = Self::app(self, number)?;
-        Some(AppName { id: app.id.to_string(), hostname: app.hostname.clone(), protocol: app.protocol.to_string() })
-    }
-
-    fn rule(&self, number: u32) -> Option<serde_json::Value> {
-        serde_json::to_value(RuleStatus::of(Self::rule(self, number)?, self.desired())).ok()
-    }
-}
-
-impl RuleStatus {
-    fn of(rule: &AccessRule, desired: &DesiredState) -> Self {
-        use crate::model::Scope;
-        let scope = match rule.scope {
-            Scope::User => "user".to_owned(),
-            Scope::Zone(id) => {
-                desired.zones.iter().find(|zone| zone.id == id).map_or_else(|| id.to_string(), |zone| zone.name.clone())
-            }
-        };
-        Self {
-            id: rule.id.to_string(),
-            mode: rule.mode.as_str().to_owned(),
-            target: Configuration::of(rule.target).value,
-            scope,
-            notes: rule.notes.clone(),
-            simulate: rule.simulate,
-            expires_on: rule.expires_on.map(|time| humantime::format_rfc3339(time).to_string()),
-            source: None,
-        }
-    }
-}
-
-impl From<RuleObject> for RuleStatus {
-    fn from(rule: RuleObject) -> Self {
-        Self {
-            id: rule.id,
-            mode: if rule.mode == "whitelist" { "allow".to_owned() } else { rule.mode },
-            target: rule.configuration.value,
-            scope: rule.scope.name.or(rule.scope.id).unwrap_or(rule.scope.kind),
-            notes: rule.notes,
-            simulate: rule.simulate,
-            expires_on: rule.expires_on,
-            source: Some(rule.extensions.source),
-        }
-    }
-}
-
-fn number(names: &Names, id: [u8; 16]) -> Option<u32> {
-    names.iter().find(|(_, name)| **name == ObjectId { id }).map(|(number, _)| *number)
 }
