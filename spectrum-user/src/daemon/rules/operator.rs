@@ -1,0 +1,138 @@
+//! What operators ask of the rules while the daemon runs.
+
+use serde_json::Value;
+
+use super::{Refusal, RuleAnswer, RuleCall, RuleRequest};
+use crate::{
+    daemon::Running,
+    dataplane::rules::RuleChange,
+    model::{AccessRule, RuleId},
+    rules::{Configuration, Facts, Now, RuleSource},
+};
+
+impl Running {
+    /// Does what is asked, and tells.
+    pub(in crate::daemon) async fn answer(&mut self, call: RuleCall) {
+        let RuleCall { request, answer } = call;
+        let result = match request {
+            RuleRequest::List(value) => Ok(self.list(value.as_deref())),
+            RuleRequest::Get(id) => self.found(id).map(|rule| self.answer_with(&rule, Vec::new())),
+            RuleRequest::Create(value) => Box::pin(self.create(value)).await,
+            RuleRequest::Update(id, value) => Box::pin(self.update(id, value)).await,
+            RuleRequest::Delete(id) => Box::pin(self.delete(id)).await,
+        };
+        // Whoever asked may have gone.
+        let _ = answer.send(result);
+    }
+
+    fn list(&self, value: Option<&str>) -> RuleAnswer {
+        let desired = self.view.desired();
+        let meant = |rule: &&AccessRule| value.is_none_or(|value| Configuration::of(rule.target).value == value);
+        let objects = desired.rules.iter().filter(meant).filter_map(|rule| self.object(rule, &desired.zones));
+        RuleAnswer { rules: objects.collect(), messages: Vec::new() }
+    }
+
+    async fn create(&mut self, value: Value) -> Result<RuleAnswer, Refusal> {
+        let (rule, wishes, mut messages) = self.read(value)?;
+        let desired = self.view.desired();
+        let same =
+            |other: &&AccessRule| other.id == rule.id || (other.scope, other.target) == (rule.scope, rule.target);
+        let mut removed = Vec::new();
+        if let Some(other) = desired.rules.iter().find(same) {
+            // What the daemon thought is overruled.
+            if self.source(other) == RuleSource::Auto {
+                removed.push(other.clone());
+            } else {
+                let source = self.source(other).as_str();
+                let message = format!("there is a rule for {} in that scope: {} ({source})", other.target, other.id);
+                return Err(Refusal::new(409, message).code(10009).help("update that one, or delete it first"));
+            }
+        }
+        self.refuse_cutting_off(&rule, &wishes, &desired)?;
+        if !desired.applications.iter().any(|app| app.ip_firewall) {
+            messages.push("no application has ip_firewall = true: no rule is asked".to_owned());
+        }
+        drop(desired);
+        let facts = Facts::new(RuleSource::Operator, &rule, Now::read());
+        self.change(RuleChange { removed: &removed, added: std::slice::from_ref(&rule) }).await?;
+        for gone in &removed {
+            self.forget(gone, "an operator's rule takes its place");
+        }
+        self.learn(&rule, facts);
+        log::info!("an operator's rule: {} {} (rule {})", rule.mode.as_str(), rule.target, rule.id);
+        self.keep_or_tell(&mut messages);
+        Ok(self.answer_with(&rule, messages))
+    }
+
+    async fn update(&mut self, id: RuleId, value: Value) -> Result<RuleAnswer, Refusal> {
+        let before = self.changeable(id)?;
+        let facts = self.book.facts(id).ok_or_else(|| Refusal::unknown(id))?;
+        let zones = self.view.desired().zones.clone();
+        let mut merged = self.written(&before, &zones);
+        let Value::Object(changes) = value else { return Err(Refusal::no_object()) };
+        for (key, value) in changes {
+            if key == "configuration" && merged.get("configuration") != Some(&value) {
+                let refusal = Refusal::new(400, "`configuration` of a rule cannot change");
+                return Err(refusal.help("delete the rule and create another one"));
+            }
+            // A merge patch: null takes a key away.
+            if value.is_null() {
+                merged.remove(&key);
+            } else {
+                merged.insert(key, value);
+            }
+        }
+        let (rule, wishes, mut messages) = self.read(Value::Object(merged))?;
+        self.refuse_cutting_off(&rule, &wishes, &self.view.desired())?;
+        let now = Now::read();
+        // Who changes a rule of the daemon's makes it its own.
+        let facts = Facts::new(RuleSource::Operator, &rule, now).made(facts.created, now.wall);
+        self.change(RuleChange { removed: std::slice::from_ref(&before), added: std::slice::from_ref(&rule) }).await?;
+        self.forget(&before, "an operator changed it");
+        self.learn(&rule, facts);
+        log::info!("an operator changed a rule: {} {} (rule {id})", rule.mode.as_str(), rule.target);
+        self.keep_or_tell(&mut messages);
+        Ok(self.answer_with(&rule, messages))
+    }
+
+    async fn delete(&mut self, id: RuleId) -> Result<RuleAnswer, Refusal> {
+        let rule = self.changeable(id)?;
+        let mut answer = self.answer_with(&rule, Vec::new());
+        self.change(RuleChange { removed: std::slice::from_ref(&rule), added: &[] }).await?;
+        if self.source(&rule) == RuleSource::Auto {
+            self.auto.taken_away(&rule);
+        }
+        self.forget(&rule, "an operator took it away");
+        log::info!("an operator removed a rule: {} {} (rule {id})", rule.mode.as_str(), rule.target);
+        self.keep_or_tell(&mut answer.messages);
+        Ok(answer)
+    }
+
+    fn found(&self, id: RuleId) -> Result<AccessRule, Refusal> {
+        let desired = self.view.desired();
+        desired.rules.iter().find(|rule| rule.id == id).cloned().ok_or_else(|| Refusal::unknown(id))
+    }
+
+    /// A rule that was not written into the file.
+    fn changeable(&self, id: RuleId) -> Result<AccessRule, Refusal> {
+        let rule = self.found(id)?;
+        if self.source(&rule) == RuleSource::File {
+            let message = format!("the rule {} {} stands in the configuration file", rule.mode.as_str(), rule.target);
+            return Err(Refusal::new(409, message).help("change it there, and reload"));
+        }
+        Ok(rule)
+    }
+
+    fn answer_with(&self, rule: &AccessRule, messages: Vec<String>) -> RuleAnswer {
+        let zones = &self.view.desired().zones;
+        RuleAnswer { rules: self.object(rule, zones).into_iter().collect(), messages }
+    }
+
+    /// Keeps what operators made. A rule that cannot be kept is in force all the same: during an attack that counts.
+    fn keep_or_tell(&self, messages: &mut Vec<String>) {
+        if let Err(error) = self.keep() {
+            log::error!("{error}");
+            messages.push(format!("in force, but gone with the next restart: {error}"));
+        }
+    }
+}
