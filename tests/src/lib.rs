@@ -9,6 +9,7 @@
 pub mod frame;
 pub mod kernel;
 pub mod stream;
+pub mod test_run;
 pub mod wait;
 pub mod world;
 

@@ -9,26 +9,11 @@ use spectrum_common::Reason;
 use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHER_QINQ, ETHER_VLAN, ETHERNET, Extension, FIN, IPV4, IPV6, RST, SYN, TCP, VLAN, checksum},
-    kernel::{Action, App, in_own_network},
+    kernel::{Action, App, in_own_network, with_listener},
 };
 
-const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
 /// An MSS of 1400, SACK, timestamps, no operation, a window scale of 7: what Linux sends.
 const OPTIONS: [u8; 20] = [2, 4, 5, 120, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
-
-/// Runs `test` in a network namespace of its own, with this `net.ipv4.tcp_syncookies`.
-fn with_cookies(sysctl: &'static str, app: App, test: impl FnOnce(&mut Kernel) + Send + 'static) {
-    in_own_network(move || {
-        fs::write("/proc/sys/net/ipv4/tcp_syncookies", sysctl).expect("write tcp_syncookies");
-        let mut kernel = Kernel::load();
-        for address in EDGE {
-            kernel.steer(&App { address: address.into(), ..app.clone() });
-        }
-        kernel.listen();
-        kernel.attach_steering();
-        test(&mut kernel);
-    });
-}
 
 fn both(change: impl Fn(Frame) -> Frame) -> [Frame; 2] {
     Frame::both().map(|frame| change(Frame { tcp_options: OPTIONS.to_vec(), ..frame }))
@@ -69,7 +54,7 @@ fn is_syn_ack(frame: &Frame, answer: &[u8]) -> u32 {
 
 #[test]
 fn the_sample_of_an_answered_syn_is_the_syn() {
-    with_cookies("2", App::default(), |kernel| {
+    with_listener("2", App::default(), |kernel| {
         for frame in both(|frame| frame) {
             let asked = frame.build();
             assert_eq!(kernel.xdp(&asked), Action::Answer);
@@ -84,7 +69,7 @@ fn the_sample_of_an_answered_syn_is_the_syn() {
 
 #[test]
 fn a_request_is_answered_with_a_cookie() {
-    with_cookies("2", App::default(), |kernel| {
+    with_listener("2", App::default(), |kernel| {
         for frame in both(|frame| frame) {
             let (action, answer) = kernel.xdp_making(&frame.build());
             assert_eq!(action, Action::Answer);
@@ -100,7 +85,7 @@ fn a_request_is_answered_with_a_cookie() {
 
 #[test]
 fn whatever_stands_around_it() {
-    with_cookies("2", App::default(), |kernel| {
+    with_listener("2", App::default(), |kernel| {
         let tagged = |vlans: Vec<u16>| both(move |frame| Frame { vlans: vlans.clone(), ..frame });
         let mut frames = [tagged(vec![ETHER_VLAN]), tagged(vec![ETHER_QINQ, ETHER_VLAN])].concat();
         frames.extend((0..=10).map(|words| Frame { ipv4_options: words, ..Frame::tcp_syn() }));
@@ -152,7 +137,7 @@ fn where_timestamps_are_allowed_the_answer_remembers_what_was_offered() {
     const TIMESTAMPS: [u8; 10] = [8, 10, 1, 2, 3, 4, 0, 0, 0, 0];
     let answer = |first: [u8; 2], last: [u8; 4]| [&first[..], &[8, 10, 0, 0, 0, 0, 1, 2, 3, 4], &last].concat();
     let scaled = [1, 3, 3, 9];
-    with_cookies("2", App::default(), move |kernel| {
+    with_listener("2", App::default(), move |kernel| {
         kernel.answer_with_timestamps(9);
         let of = |options: &[&[u8]]| {
             let mut options = options.concat();
@@ -192,7 +177,7 @@ fn where_timestamps_are_allowed_the_answer_remembers_what_was_offered() {
 
 #[test]
 fn a_timestamp_is_the_kernels_own_and_never_ahead_of_it() {
-    with_cookies("2", App::default(), |kernel| {
+    with_listener("2", App::default(), |kernel| {
         kernel.answer_with_timestamps(7);
         let now = || {
             let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
@@ -212,7 +197,7 @@ fn a_timestamp_is_the_kernels_own_and_never_ahead_of_it() {
 
 #[test]
 fn what_is_no_request_goes_to_the_kernel_as_it_came() {
-    with_cookies("2", App::default(), |kernel| {
+    with_listener("2", App::default(), |kernel| {
         for flags in [ACK, SYN | ACK, RST, RST | ACK, FIN | ACK] {
             for frame in both(|frame| Frame { tcp_flags: flags, ..frame }) {
                 let bytes = frame.build();
@@ -225,7 +210,7 @@ fn what_is_no_request_goes_to_the_kernel_as_it_came() {
 /// A header that is cut short, or longer than its packet: nothing is read beyond, nothing answered.
 #[test]
 fn what_is_cut_short_goes_to_the_kernel_as_it_came() {
-    with_cookies("2", App::default(), |kernel| {
+    with_listener("2", App::default(), |kernel| {
         for frame in both(|frame| Frame { vlans: vec![ETHER_VLAN], ..frame }) {
             let whole = frame.build().len();
             for length in ETHERNET..whole {
@@ -240,7 +225,7 @@ fn what_is_cut_short_goes_to_the_kernel_as_it_came() {
 #[test]
 fn no_cookies_while_the_kernel_gives_none() {
     for sysctl in ["0", "1"] {
-        with_cookies(sysctl, App::default(), |kernel| {
+        with_listener(sysctl, App::default(), |kernel| {
             for frame in both(|frame| frame) {
                 let bytes = frame.build();
                 assert_eq!(kernel.xdp_making(&bytes), (Action::Pass, bytes));
@@ -252,7 +237,7 @@ fn no_cookies_while_the_kernel_gives_none() {
 
 #[test]
 fn no_cookies_for_an_application_that_wants_none() {
-    with_cookies("2", App { syn_cookies: false, ..App::default() }, |kernel| {
+    with_listener("2", App { syn_cookies: false, ..App::default() }, |kernel| {
         for frame in both(|frame| frame) {
             assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);
         }

@@ -13,16 +13,11 @@ use spectrum_tests::{
     kernel::App,
 };
 
-const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
 const BOTH: u32 = udp_filters::REFLECTION | udp_filters::SIGNATURES;
 
 fn node(udp_filters: u32) -> Kernel {
-    let mut kernel = Kernel::load();
-    for address in EDGE {
-        let policy = Policy { udp_filters, ..Policy::default() };
-        kernel.steer(&App { protocol: UDP, address: address.into(), policy, ..App::default() });
-    }
-    kernel
+    let policy = Policy { udp_filters, ..Policy::default() };
+    Kernel::node(&App { protocol: UDP, policy, ..App::default() })
 }
 
 fn both(source_port: u16, payload: &[u8]) -> Vec<Frame> {

@@ -5,11 +5,9 @@ use spectrum_common::Reason;
 use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHER_VLAN, ETHERNET, Extension, Fragment, IPV4, IPV6, TCP, UDP},
-    kernel::{App, Closed},
+    kernel::{App, Closed, EDGE, POOL},
 };
 
-const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
-const POOL: [&str; 2] = ["198.51.100.0/24", "2001:db8:51::/64"];
 const HOST: [&str; 2] = ["192.0.2.1", "2001:db8:c::1"];
 
 /// Port 443 of the pools' address is an application's over each transport.

@@ -9,25 +9,16 @@ use spectrum_common::{Reason, fair::Limits, layout::Policy, sketch};
 use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHER_QINQ, ETHER_VLAN, FIN, RST, UDP},
-    kernel::{Action, App, in_own_network},
+    kernel::{Action, App, EDGE, in_own_network},
     wait,
 };
 
-const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
 /// Another address of the default source's network.
 const NEIGHBOUR: [&str; 2] = ["192.0.2.8", "2001:db8:c:1::7"];
 const STRANGER: [&str; 2] = ["203.0.113.9", "2001:db8:d::9"];
 
 fn limits(per_source: u32, total: u32) -> Policy {
     Policy { limits: Limits { per_source, total }, ..Policy::default() }
-}
-
-fn node(app: &App) -> Kernel {
-    let mut kernel = Kernel::load();
-    for address in EDGE {
-        kernel.steer(&App { address: address.into(), ..app.clone() });
-    }
-    kernel
 }
 
 /// So many of one frame; how many of them passed.
@@ -39,7 +30,7 @@ fn passed(kernel: &Kernel, frame: &Frame, count: u32) -> u32 {
 /// What `run` tells of a new kernel, all of it seen within one window: a second and a bit.
 fn in_one_window<R>(app: &App, run: impl Fn(&mut Kernel) -> R) -> R {
     for _ in 0..20 {
-        let mut kernel = node(app);
+        let mut kernel = Kernel::node(app);
         let begun = next_window();
         let told = run(&mut kernel);
         if window() == begun {
@@ -107,7 +98,7 @@ fn whatever_stands_around_it() {
 fn the_next_window_is_a_new_one() {
     let told = in_one_window(&limited(10, 0), |kernel| passed(kernel, &Frame::tcp_syn(), 50));
     assert_eq!(told, 10);
-    let kernel = node(&limited(10, 0));
+    let kernel = Kernel::node(&limited(10, 0));
     let frame = Frame::tcp_syn();
     passed(&kernel, &frame, 50);
     next_window();
@@ -116,7 +107,7 @@ fn the_next_window_is_a_new_one() {
 
 #[test]
 fn open_connections_have_no_rate() {
-    let kernel = node(&limited(1, 1));
+    let kernel = Kernel::node(&limited(1, 1));
     for flags in [ACK, RST, RST | ACK, FIN | ACK] {
         for frame in Frame::both() {
             assert_eq!(passed(&kernel, &Frame { tcp_flags: flags, ..frame }, 20), 20);

@@ -6,11 +6,8 @@ use spectrum_common::Reason;
 use spectrum_tests::{
     Kernel,
     frame::UDP,
-    kernel::{App, Closed, Lookup},
+    kernel::{App, Closed, EDGE, Lookup},
 };
-
-const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
-const POOL: [&str; 2] = ["198.51.100.0/24", "2001:db8:51::/64"];
 
 fn at(address: &str, port: u16) -> SocketAddr {
     SocketAddr::new(address.parse().expect("an address"), port)
@@ -18,10 +15,7 @@ fn at(address: &str, port: u16) -> SocketAddr {
 
 /// Ports 1000 to 2000 of the edge address are application 1's, and its listener is there.
 fn node() -> Kernel {
-    let mut kernel = Kernel::load();
-    for address in EDGE {
-        kernel.steer(&App { address: address.into(), ports: 1000..=2000, ..App::default() });
-    }
+    let mut kernel = Kernel::node(&App { ports: 1000..=2000, ..App::default() });
     kernel.listen();
     kernel
 }
@@ -83,10 +77,7 @@ fn without_a_listener_a_steered_connection_is_refused_and_counted() {
 #[test]
 fn closed_ports_of_a_pool_are_nobodys_whatever_the_host_listens_on() {
     for closed in [Closed::Drop, Closed::Reset] {
-        let mut kernel = node();
-        for pool in POOL {
-            kernel.pool(pool, closed);
-        }
+        let kernel = node().with_pools(closed);
         for edge in EDGE {
             assert_eq!(kernel.lookup(at(edge, 22)), Lookup::Nobody, "{closed:?}");
             assert_eq!(kernel.lookup(at(edge, 1500)), Lookup::Listener, "{closed:?}");

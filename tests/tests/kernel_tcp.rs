@@ -2,7 +2,6 @@
 #![allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test, as it should")]
 
 use std::{
-    fs,
     net::{TcpListener, TcpStream},
     thread,
 };
@@ -11,24 +10,15 @@ use spectrum_common::Reason;
 use spectrum_tests::{
     Frame, Kernel,
     frame::{ACK, ETHERNET, FIN, IPV4, RST, SYN, UDP},
-    kernel::{Action, App, in_own_network},
+    kernel::{Action, App, with_listener},
 };
 
 const PUSH: u8 = 8;
 const URGENT: u8 = 32;
-const EDGE: [&str; 2] = ["198.51.100.10", "2001:db8:51::10"];
-
-fn node() -> Kernel {
-    let mut kernel = Kernel::load();
-    for address in EDGE {
-        kernel.steer(&App { address: address.into(), ..App::default() });
-    }
-    kernel
-}
 
 #[test]
 fn only_flags_that_go_together_pass() {
-    let kernel = node();
+    let kernel = Kernel::node(&App::default());
     // Every combination of FIN, SYN, RST and ACK, with and without what does not matter.
     for bits in 0..16_u8 {
         let flags = bits & 7 | (bits & 8) << 1;
@@ -47,14 +37,14 @@ fn only_flags_that_go_together_pass() {
 /// The ports of a segment can be read, its flags cannot: the kernel judges.
 #[test]
 fn flags_that_cannot_be_read_are_not_judged() {
-    let kernel = node();
+    let kernel = Kernel::node(&App::default());
     let bytes = Frame { truncate_at: Some(ETHERNET + IPV4 + 8), tcp_flags: 0, ..Frame::tcp_syn() }.build();
     assert_eq!(kernel.verdict(&bytes), Reason::Steered);
 }
 
 #[test]
 fn a_source_port_of_zero_and_the_applications_own_address_are_forged() {
-    let mut kernel = node();
+    let mut kernel = Kernel::node(&App::default());
     kernel.steer(&App { protocol: UDP, ..App::default() });
     for frame in [Frame::both().to_vec(), vec![Frame { protocol: UDP, ..Frame::tcp_syn() }]].concat() {
         let zero = Frame { source_port: 0, ..frame.clone() };
@@ -69,25 +59,14 @@ fn a_source_port_of_zero_and_the_applications_own_address_are_forged() {
 
 #[test]
 fn what_is_for_nobody_is_not_judged() {
-    let kernel = node();
+    let kernel = Kernel::node(&App::default());
     let frame = Frame { source_port: 0, tcp_flags: SYN | FIN, ..Frame::tcp_syn() };
     assert_eq!(kernel.verdict(&frame.to("198.51.100.11", 443).build()), Reason::NotOurs);
 }
 
-/// An edge with a listener and steering, in a network namespace of its own.
-fn with_listener(syncookies: &'static str, test: impl FnOnce(&mut Kernel) + Send + 'static) {
-    in_own_network(move || {
-        fs::write("/proc/sys/net/ipv4/tcp_syncookies", syncookies).expect("write tcp_syncookies");
-        let mut kernel = node();
-        kernel.listen();
-        kernel.attach_steering();
-        test(&mut kernel);
-    });
-}
-
 #[test]
 fn segments_of_no_connection_are_dropped_only_when_told_so() {
-    with_listener("1", |kernel| {
+    with_listener("1", App::default(), |kernel| {
         let orphans: Vec<_> = [ACK, ACK | PUSH, RST, RST | ACK, FIN | ACK, SYN | ACK]
             .into_iter()
             .flat_map(|flags| Frame::both().map(|frame| Frame { tcp_flags: flags, ..frame }.build()))
@@ -119,7 +98,7 @@ fn looked_at(kernel: &Kernel, frame: &Frame, count: u64) -> u64 {
 
 #[test]
 fn one_of_64_segments_is_looked_at_while_nothing_is_wrong() {
-    with_listener("1", |kernel| {
+    with_listener("1", App::default(), |kernel| {
         let cpus = thread::available_parallelism().expect("a number of CPUs").get() as u64;
         let looks = 4 * cpus;
         for refused in [false, true] {
@@ -139,46 +118,49 @@ fn one_of_64_segments_is_looked_at_while_nothing_is_wrong() {
     });
 }
 
-#[test]
-fn no_segment_of_an_open_connection_is_taken_for_an_orphan() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+/// An open connection of this host, and a node that has its port by now.
+struct Open {
+    _ends: (TcpListener, TcpStream),
+    kernel: Kernel,
+    /// A SYN of its client.
+    frame: Frame,
+}
+
+fn open(local: &str) -> Open {
+    let listener = TcpListener::bind(local).expect("listen");
     let edge = listener.local_addr().expect("an address");
     let client = TcpStream::connect(edge).expect("connect");
+    let own = client.local_addr().expect("an address");
     let mut kernel = Kernel::load();
     kernel.steer(&App { address: edge.ip().to_string(), ports: edge.port()..=edge.port(), ..App::default() });
     kernel.listen();
     kernel.attach_steering();
-    let own = client.local_addr().expect("an address");
-    let frame = Frame { source: own.ip(), source_port: own.port(), tcp_flags: ACK, ..Frame::tcp_syn() };
-    assert_eq!(looked_at(&kernel, &frame.to(&edge.ip().to_string(), edge.port()), 1000), 0);
+    let frame = Frame { source: own.ip(), source_port: own.port(), ..Frame::tcp_syn() };
+    Open { _ends: (listener, client), kernel, frame: frame.to(&edge.ip().to_string(), edge.port()) }
+}
+
+#[test]
+fn no_segment_of_an_open_connection_is_taken_for_an_orphan() {
+    let Open { kernel, frame, _ends } = open("127.0.0.1:0");
+    assert_eq!(looked_at(&kernel, &Frame { tcp_flags: ACK, ..frame }, 1000), 0);
 }
 
 #[test]
 fn an_open_connection_always_passes() {
     for local in ["127.0.0.1:0", "[::1]:0"] {
-        let listener = TcpListener::bind(local).expect("listen");
-        let edge = listener.local_addr().expect("an address");
-        let client = TcpStream::connect(edge).expect("connect");
-        // From here on its port is an application's.
-        let mut kernel = Kernel::load();
-        kernel.steer(&App { address: edge.ip().to_string(), ports: edge.port()..=edge.port(), ..App::default() });
-        kernel.listen();
-        kernel.attach_steering();
+        let Open { mut kernel, frame, _ends } = open(local);
         kernel.refuse_orphans();
-        let own = client.local_addr().expect("an address");
-        let frame = Frame { source: own.ip(), source_port: own.port(), ..Frame::tcp_syn() };
-        let frame = frame.to(&edge.ip().to_string(), edge.port());
         for flags in [ACK, ACK | PUSH, FIN | ACK, RST] {
             assert_eq!(kernel.verdict(&Frame { tcp_flags: flags, ..frame.clone() }.build()), Reason::Steered);
         }
-        let other = Frame { source_port: own.port() ^ 1, tcp_flags: ACK, ..frame };
+        let other = Frame { source_port: frame.source_port ^ 1, tcp_flags: ACK, ..frame };
         assert_eq!(kernel.verdict(&other.build()), Reason::Orphan);
     }
 }
 
 #[test]
 fn an_acknowledged_cookie_passes_and_a_guessed_one_does_not() {
-    with_listener("2", |kernel| {
+    with_listener("2", App::default(), |kernel| {
         kernel.refuse_orphans();
         for (request, tcp) in Frame::both().into_iter().zip([ETHERNET + IPV4, ETHERNET + 40]) {
             let (action, answer) = kernel.xdp_making(&request.build());
@@ -198,7 +180,7 @@ fn an_acknowledged_cookie_passes_and_a_guessed_one_does_not() {
 
 #[test]
 fn nothing_is_an_orphan_where_nobody_listens() {
-    let mut kernel = node();
+    let mut kernel = Kernel::node(&App::default());
     kernel.refuse_orphans();
     let frame = Frame { tcp_flags: ACK, ..Frame::tcp_syn() };
     assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);

@@ -1,14 +1,21 @@
-//! A test run of the `sk_lookup` program by the raw system call: aya 0.14 has none for it. Since Linux 5.13
-//! (7c32e8f8bc33).
+//! Which socket the steering program chooses, by a test run (`sk_lookup` since Linux 5.13, 7c32e8f8bc33).
 
 use std::{
+    fs::File,
     io,
-    net::{IpAddr, SocketAddr},
-    os::fd::{AsFd as _, AsRawFd as _},
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
 
-use aya::programs::ProgramFd;
-use socket2::Socket;
+use aya::{maps::SockMap, programs::SkLookup};
+use socket2::{Domain, Socket, Type};
+use spectrum_common::{
+    layout::{PROTOCOL_TCP, listener_slot},
+    names,
+};
+
+use super::Kernel;
+use crate::test_run;
 
 /// Whose socket a packet for a new connection is given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,33 +49,46 @@ struct Context {
 
 const _: () = assert!(size_of::<Context>() == 72);
 
-/// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` reads.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-struct Attributes {
-    prog_fd: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    pad: u32,
-}
-
-const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const SK_DROP: u32 = 0;
 const SK_PASS: u32 = 1;
 
-pub(super) fn run(program: &ProgramFd, protocol: u8, edge: SocketAddr, listener: Option<&Socket>) -> Lookup {
+impl Kernel {
+    /// Brings the steering program into the network namespace of the calling thread, as long as this lives.
+    pub fn attach_steering(&mut self) {
+        let program: &mut SkLookup = self.ebpf.program_mut(names::STEER_PROGRAM).unwrap().try_into().unwrap();
+        program.attach(File::open("/proc/thread-self/ns/net").unwrap()).expect("attach the steering program");
+    }
+
+    /// Puts a listening TCP socket into its slot, as the daemon does; without `SO_REUSEPORT`, which a test run refuses
+    /// (`bpf_sk_lookup_run`, since 5.13).
+    pub fn listen(&mut self) {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        socket.set_only_v6(false).unwrap();
+        let address: SocketAddr = "[::ffff:127.0.0.1]:0".parse().unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(1).unwrap();
+        let mut map: SockMap<_> = self.ebpf.map_mut(names::LISTENERS).unwrap().try_into().unwrap();
+        map.set(listener_slot(PROTOCOL_TCP).unwrap(), &socket, 0).expect("write LISTENERS");
+        self.listener = Some(socket);
+    }
+
+    /// Closes the listening socket: the kernel takes it out of its slot.
+    pub fn close_listener(&mut self) {
+        drop(TcpListener::from(self.listener.take().expect("listen first")));
+    }
+
+    /// Which socket the steering program chooses for a TCP connection to `edge`.
+    pub fn lookup(&self, edge: SocketAddr) -> Lookup {
+        self.lookup_protocol(PROTOCOL_TCP, edge)
+    }
+
+    pub fn lookup_protocol(&self, protocol: u8, edge: SocketAddr) -> Lookup {
+        let program: &SkLookup = self.ebpf.program(names::STEER_PROGRAM).unwrap().try_into().unwrap();
+        run(program.fd().unwrap().as_fd(), protocol, edge, self.listener.as_ref())
+    }
+}
+
+fn run(program: BorrowedFd<'_>, protocol: u8, edge: SocketAddr, listener: Option<&Socket>) -> Lookup {
     let mut context =
         Context { protocol: protocol.into(), local_port: edge.port().into(), ..bytemuck::Zeroable::zeroed() };
     context.remote_port = 40_000_u16.to_be_bytes();
@@ -84,33 +104,14 @@ pub(super) fn run(program: &ProgramFd, protocol: u8, edge: SocketAddr, listener:
             context.remote_ip6 = [0x20, 1, 0xd, 0xb8, 0, 0xc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
         }
     }
-    let (retval, cookie) = test_run(program, context);
+    let (verdict, Context { cookie, .. }) = test_run::on_context(program, context).expect("run the steering program");
     let ours = listener.map(cookie_of);
-    match (retval, cookie) {
+    match (verdict, cookie) {
         (SK_DROP, _) => Lookup::Nobody,
         (SK_PASS, 0) => Lookup::Ordinary,
         (SK_PASS, chosen) if Some(chosen) == ours => Lookup::Listener,
         strange => panic!("the program returned {strange:?}, and our listener is {ours:?}"),
     }
-}
-
-fn test_run(program: &ProgramFd, context: Context) -> (u32, u64) {
-    let mut out: Context = bytemuck::Zeroable::zeroed();
-    let size = u32::try_from(size_of::<Context>()).unwrap();
-    let mut attributes = Attributes {
-        prog_fd: program.as_fd().as_raw_fd().cast_unsigned(),
-        repeat: 1,
-        ctx_size_in: size,
-        ctx_size_out: size,
-        ctx_in: (&raw const context).addr() as u64,
-        ctx_out: (&raw mut out).expose_provenance() as u64,
-        ..bytemuck::Zeroable::zeroed()
-    };
-    // SAFETY: `attributes` is laid out as the kernel reads it, and its pointers are to contexts of the sizes it says.
-    let outcome =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
-    assert_eq!(outcome, 0, "test run of sk_lookup: {}", io::Error::last_os_error());
-    (attributes.retval, out.cookie)
 }
 
 fn cookie_of(socket: &Socket) -> u64 {

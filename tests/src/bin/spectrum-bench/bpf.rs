@@ -1,5 +1,7 @@
 //! The calls of bpf(2) that the benchmark needs beside the loader of the product: small programs of its own, their
-//! attachment, an array for one of them, test runs by descriptor, and frames that such a run sends.
+//! attachment, and an array for one of them.
+//!
+//! Deliberately not here: running them (`spectrum_tests::test_run`).
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -94,43 +96,6 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedF
     owned(bpf(LINK_CREATE, &attributes).with_context(|| format!("attach XDP to interface {ifindex}"))?)
 }
 
-/// What a test run answers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TestRun {
-    pub(crate) verdict: u32,
-    /// Mean time of one run, nanoseconds.
-    pub(crate) nanoseconds: u32,
-}
-
-/// Runs `program` on `frame` `repeat` times (`BPF_PROG_TEST_RUN`; the frame is not made anew between the runs).
-pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<TestRun> {
-    let mut attributes = TestAttributes {
-        program: program.as_raw_fd().cast_unsigned(),
-        data_size_in: u32::try_from(frame.len()).context("frame too long")?,
-        data_in: frame.as_ptr() as u64,
-        repeat,
-        ..Zeroable::zeroed()
-    };
-    call(PROG_TEST_RUN, &raw mut attributes).context("test run of an XDP program")?;
-    Ok(TestRun { verdict: attributes.verdict, nanoseconds: attributes.duration })
-}
-
-/// Sends what `program` makes of `frame`, `count` times, through the interface that it redirects to. Must run inside
-/// that interface's network namespace. The frames are as they were left after their last use, but for their length.
-pub(crate) fn send(program: BorrowedFd<'_>, frame: &[u8], count: u32) -> Result<()> {
-    let mut attributes = TestAttributes {
-        program: program.as_raw_fd().cast_unsigned(),
-        data_size_in: u32::try_from(frame.len()).context("frame too long")?,
-        data_in: frame.as_ptr() as u64,
-        repeat: count,
-        flags: TEST_XDP_LIVE_FRAMES,
-        batch_size: LIVE_BATCH,
-        ..Zeroable::zeroed()
-    };
-    call(PROG_TEST_RUN, &raw mut attributes).context("send frames by BPF_PROG_RUN (Linux 5.18)")?;
-    Ok(())
-}
-
 /// An array map with these values.
 pub(crate) fn array(values: &[u32]) -> Result<OwnedFd> {
     let attributes = MapAttributes {
@@ -155,14 +120,9 @@ pub(crate) fn array(values: &[u32]) -> Result<OwnedFd> {
 }
 
 fn bpf<T: Pod>(command: i64, attributes: &T) -> io::Result<i64> {
-    let mut copy = *attributes;
-    call(command, &raw mut copy)
-}
-
-fn call<T: Pod>(command: i64, attributes: *mut T) -> io::Result<i64> {
-    // SAFETY: `attributes` points to a live `T` without padding of exactly the length given, laid out as the members
-    // of `union bpf_attr` that `command` reads and writes; the pointers inside live until the call returns.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    // SAFETY: `attributes` is a live `T` without padding of exactly the length given, laid out as the members of `union
+    // bpf_attr` that `command` reads; the pointers inside live until the call returns.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
@@ -179,15 +139,11 @@ const PSEUDO_MAP_FD: u8 = 1;
 /// `BPF_FUNC_map_lookup_elem`.
 const MAP_LOOKUP_ELEM: i32 = 1;
 const PROG_LOAD: i64 = 5;
-const PROG_TEST_RUN: i64 = 10;
 const LINK_CREATE: i64 = 28;
 const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
-const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
-/// Frames that are under way at once: as many as a NAPI poll takes.
-const LIVE_BATCH: u32 = 64;
 
 /// `struct bpf_insn`.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -223,28 +179,6 @@ struct LinkAttributes {
     ifindex: u32,
     attach_type: u32,
     flags: u32,
-}
-
-/// The head of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct TestAttributes {
-    program: u32,
-    verdict: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    context_size_in: u32,
-    context_size_out: u32,
-    context_in: u64,
-    context_out: u64,
-    flags: u32,
-    processor: u32,
-    batch_size: u32,
-    zero: u32,
 }
 
 /// The head of `union bpf_attr` for `BPF_MAP_CREATE`.

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::time::{ClockId, clock_gettime};
+use spectrum_tests::test_run;
 
 use super::cores;
 use super::shape::Sender;
-use crate::bpf;
 use crate::load::pause;
 use crate::world::Namespace;
 
@@ -34,7 +34,7 @@ pub(super) struct Burst {
 
 /// Sends for about `span` on the calling thread, which must be in the right namespace and on the flood's core.
 pub(super) fn burst(sender: &Sender, span: Duration) -> Result<Burst> {
-    let send = |frames| bpf::send(sender.program.as_fd(), &sender.frame, frames);
+    let send = |frames| test_run::send(sender.program.as_fd(), &sender.frame, frames);
     // One call for the rest: each ends with waiting for the pages that are still under way.
     let trial = processor_time()?;
     send(TRIAL)?;
@@ -68,7 +68,7 @@ impl Flood {
             Ok(thread::spawn(move || {
                 cores::flood()?;
                 while !stopped.load(Ordering::Relaxed) {
-                    match bpf::send(sender.program.as_fd(), &sender.frame, u32::MAX) {
+                    match test_run::send(sender.program.as_fd(), &sender.frame, u32::MAX) {
                         Err(error) if is_interruption(&error) => {}
                         answer => answer?,
                     }

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, ensure};
 use spectrum_common::Reason;
+use spectrum_tests::test_run;
 
 use crate::bpf::{self, XDP_DROP, XDP_PASS, XDP_TX};
 use crate::stats::Random;
@@ -103,7 +104,7 @@ fn cold(program: BorrowedFd<'_>, frames: &[Vec<u8>], action: i32) -> Result<f64>
 }
 
 fn one(program: BorrowedFd<'_>, frame: &[u8], action: i32, repeat: u32) -> Result<u32> {
-    let run = bpf::test_run(program, frame, repeat)?;
+    let run = test_run::on_frame(program, frame, repeat)?;
     ensure!(run.verdict == action.cast_unsigned(), "verdict {} where {action} was expected", run.verdict);
     Ok(run.nanoseconds)
 }
