@@ -5,16 +5,12 @@ use std::{
     collections::HashSet,
     fmt::Write as _,
     io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, Shutdown, TcpListener, TcpStream},
+    net::{IpAddr, Shutdown, TcpStream},
 };
 
 use spectrum_tests::{
     World, config, wait,
-    world::{
-        EDGE, EDGE_OTHER, EDGE_V6, HOST, HOST_V6, ORIGIN,
-        client::Knock,
-        edge::{Daemon, at},
-    },
+    world::{EDGE, EDGE_OTHER, EDGE_V6, HOST, HOST_V6, ORIGIN, client::Knock, edge::at},
 };
 
 /// Ports that differ from run to run, printed so that a failure can be repeated.
@@ -161,65 +157,62 @@ fn the_kernel_watches_both_legs_of_an_idle_connection() {
     });
 }
 
-/// Both ends of a connection through the edge.
-fn pair(world: &World, edge: &Daemon<'_>, listener: &TcpListener) -> (TcpStream, TcpStream) {
+/// Runs `test` on both ends of a connection through an edge: the client's, and the origin's.
+fn through_an_edge(test: impl FnOnce(TcpStream, TcpStream)) {
+    let world = World::new();
+    let (listener, address) = world.origin().listen();
+    let edge = world.edge().run(config().app("tcp/443").origin(address));
     let client = world.client().connect(edge.at(443)).unwrap();
     let (origin, _) = listener.accept().unwrap();
     origin.set_read_timeout(Some(wait::DEADLINE)).unwrap();
-    (client, origin)
+    test(client, origin);
 }
 
 #[test]
 fn half_close_is_carried_through_in_each_direction() {
-    let world = World::new();
-    let (listener, address) = world.origin().listen();
-    let edge = world.edge().run(config().app("tcp/443").origin(address));
-    let (mut client, mut origin) = pair(&world, &edge, &listener);
-    client.write_all(b"question").unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut text = String::new();
-    origin.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "question", "the origin sees the end");
-    origin.write_all(b"answer").unwrap();
-    let mut answer = [0; 6];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"answer", "the other direction lives on");
-    drop(origin);
-    assert_eq!(client.read(&mut answer).unwrap(), 0, "and ends by itself");
+    through_an_edge(|mut client, mut origin| {
+        client.write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        origin.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "question", "the origin sees the end");
+        origin.write_all(b"answer").unwrap();
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer", "the other direction lives on");
+        drop(origin);
+        assert_eq!(client.read(&mut answer).unwrap(), 0, "and ends by itself");
+    });
 }
 
 #[test]
 fn the_origin_may_close_its_direction_first() {
-    let world = World::new();
-    let (listener, address) = world.origin().listen();
-    let edge = world.edge().run(config().app("tcp/443").origin(address));
-    let (mut client, mut origin) = pair(&world, &edge, &listener);
-    origin.write_all(b"banner").unwrap();
-    origin.shutdown(Shutdown::Write).unwrap();
-    let mut text = String::new();
-    client.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "banner");
-    client.write_all(b"still here").unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut text = String::new();
-    origin.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "still here");
+    through_an_edge(|mut client, mut origin| {
+        origin.write_all(b"banner").unwrap();
+        origin.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "banner");
+        client.write_all(b"still here").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        origin.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "still here");
+    });
 }
 
 #[test]
 fn a_reset_by_one_side_resets_the_other() {
-    let world = World::new();
-    let (listener, origin) = world.origin().listen();
-    let edge = world.edge().run(config().app("tcp/443").origin(origin));
     for by_client in [true, false] {
-        let (mut client, mut origin) = pair(&world, &edge, &listener);
-        client.write_all(b"x").unwrap();
-        origin.read_exact(&mut [0]).unwrap();
-        let (resets, mut sees) = if by_client { (client, origin) } else { (origin, client) };
-        socket2::SockRef::from(&resets).set_linger(Some(std::time::Duration::ZERO)).unwrap();
-        drop(resets);
-        let error = sees.read(&mut [0; 1]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "reset by the client: {by_client}");
+        through_an_edge(|mut client, mut origin| {
+            client.write_all(b"x").unwrap();
+            origin.read_exact(&mut [0]).unwrap();
+            let (resets, mut sees) = if by_client { (client, origin) } else { (origin, client) };
+            socket2::SockRef::from(&resets).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            drop(resets);
+            let error = sees.read(&mut [0; 1]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "reset by the client: {by_client}");
+        });
     }
 }
 
