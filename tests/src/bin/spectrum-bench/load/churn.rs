@@ -3,16 +3,16 @@
 //! The client closes first and in order, so the `TIME_WAIT` is its own; its many addresses and `tcp_tw_reuse` keep it
 //! in ports.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 
+use super::exchange::{Exchange, Step};
 use super::latency::Latencies;
-use super::{MESSAGE, connect};
 use crate::window::Clock;
 
 /// A connection that is not answered for this long has failed.
@@ -32,7 +32,7 @@ pub(crate) struct Churn {
 pub(crate) fn run(to: SocketAddr, sources: &[IpAddr], slots: usize, clock: &Clock) -> Result<Churn> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut sources = sources.iter().copied().cycle();
-    let mut open = || connect::begin(sources.next().unwrap_or(to.ip()), to);
+    let mut source = || sources.next().unwrap_or(to.ip());
     let mut churn = Churn::default();
     let mut connections: Vec<Option<Connection>> = (0..slots).map(|_| None).collect();
     let mut events = [EpollEvent::empty(); 64];
@@ -47,8 +47,8 @@ pub(crate) fn run(to: SocketAddr, sources: &[IpAddr], slots: usize, clock: &Cloc
                 churn.fail(&io::Error::from(ErrorKind::TimedOut))?;
             }
             if slot.is_none() {
-                match open().and_then(|stream| Connection::watch(stream, &epoll, key, now)) {
-                    Ok(connection) => *slot = Some(connection),
+                match Exchange::begin(source(), to, &epoll, key as u64) {
+                    Ok(exchange) => *slot = Some(Connection { exchange, began: now }),
                     Err(error) => churn.fail(&error)?,
                 }
             }
@@ -62,9 +62,9 @@ pub(crate) fn run(to: SocketAddr, sources: &[IpAddr], slots: usize, clock: &Cloc
                 continue;
             };
             let Some(connection) = slot else { continue };
-            match connection.advance() {
-                Ok(false) => {}
-                Ok(true) => {
+            match connection.exchange.advance() {
+                Ok(Step::Nothing | Step::Asked) => {}
+                Ok(Step::Answered) => {
                     let now = Instant::now();
                     if clock.counts(now) {
                         churn.times.record(now - connection.began);
@@ -91,43 +91,6 @@ impl Churn {
 }
 
 struct Connection {
-    stream: TcpStream,
+    exchange: Exchange,
     began: Instant,
-    asked: bool,
-    answered: usize,
-}
-
-impl Connection {
-    fn watch(stream: TcpStream, epoll: &Epoll, key: usize, began: Instant) -> io::Result<Self> {
-        // Edge-triggered: one registration serves the connect, the answer and the end.
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        epoll.add(&stream, EpollEvent::new(flags, key as u64))?;
-        Ok(Self { stream, began, asked: false, answered: 0 })
-    }
-
-    /// Does what can be done now; true when the whole answer is there.
-    fn advance(&mut self) -> io::Result<bool> {
-        if !self.asked {
-            return match self.stream.write(&[b'?'; MESSAGE]) {
-                // The answer makes an event of its own.
-                Ok(MESSAGE) => {
-                    self.asked = true;
-                    Ok(false)
-                }
-                Ok(_) => Err(io::Error::other("a small request was cut")),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-                Err(error) => Err(error),
-            };
-        }
-        let mut buffer = [0; MESSAGE];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                self.answered += read;
-                Ok(self.answered >= MESSAGE)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
 }

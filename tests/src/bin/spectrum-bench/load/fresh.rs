@@ -1,17 +1,17 @@
 //! New clients at a fixed rate, each from an address of its own: does it get through, and how long does that take?
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 
+use super::exchange::{Exchange, Step};
 use super::latency::Latencies;
 use super::requests::Pacer;
-use super::{MESSAGE, connect};
 use crate::window::Clock;
 
 /// Who is not answered for this long has failed: time for a SYN to be sent again, once.
@@ -60,8 +60,8 @@ pub(crate) fn run(to: SocketAddr, fresh: impl Fn() -> IpAddr, every: Duration, c
                 if clock.counts(due) {
                     tried += 1;
                     let key = attempts.first + attempts.open.len() as u64;
-                    let attempt = Attempt::begin(fresh(), to, due, &epoll, key);
-                    attempts.add(attempt);
+                    let exchange = Exchange::begin(fresh(), to, &epoll, key);
+                    attempts.add(exchange.map(|exchange| Attempt { exchange, due, established: None }));
                 }
             }
         }
@@ -89,9 +89,13 @@ impl Attempts {
         let index = usize::try_from(key.wrapping_sub(self.first)).unwrap_or(usize::MAX);
         let Some(slot) = self.open.get_mut(index) else { return };
         let Some(attempt) = slot else { return };
-        match attempt.advance(now) {
-            Ok(false) => return,
-            Ok(true) => {
+        match attempt.exchange.advance() {
+            Ok(Step::Nothing) => return,
+            Ok(Step::Asked) => {
+                attempt.established = Some(now);
+                return;
+            }
+            Ok(Step::Answered) => {
                 self.times.record(attempt.established.unwrap_or(now) - attempt.due);
                 self.served += 1;
             }
@@ -114,43 +118,8 @@ impl Attempts {
 }
 
 struct Attempt {
-    stream: TcpStream,
+    exchange: Exchange,
     due: Instant,
-    /// When the handshake was done, and the question asked.
+    /// When the handshake was done.
     established: Option<Instant>,
-    answered: usize,
-}
-
-impl Attempt {
-    fn begin(from: IpAddr, to: SocketAddr, due: Instant, epoll: &Epoll, key: u64) -> io::Result<Self> {
-        let stream = connect::begin(from, to)?;
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        epoll.add(&stream, EpollEvent::new(flags, key))?;
-        Ok(Self { stream, due, established: None, answered: 0 })
-    }
-
-    /// Does what can be done now; true when the whole answer is there.
-    fn advance(&mut self, now: Instant) -> io::Result<bool> {
-        if self.established.is_none() {
-            return match self.stream.write(&[b'?'; MESSAGE]) {
-                Ok(MESSAGE) => {
-                    self.established = Some(now);
-                    Ok(false)
-                }
-                Ok(_) => Err(io::Error::other("a small request was cut")),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-                Err(error) => Err(error),
-            };
-        }
-        let mut buffer = [0; MESSAGE];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                self.answered += read;
-                Ok(self.answered >= MESSAGE)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
 }

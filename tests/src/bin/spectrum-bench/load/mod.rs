@@ -3,6 +3,7 @@
 pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod connect;
+mod exchange;
 pub(crate) mod fresh;
 pub(crate) mod idle;
 pub(crate) mod latency;
