@@ -12,47 +12,16 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
-use mmdb_writer::{Value, Writer};
 use spectrum_tests::{
     World, config,
     world::{
-        CLIENT, CLIENT_V6, EDGE, EDGE_V6, SHUNNED, SHUNNED_V6, client::Knock, config::Config, edge::Daemon, edge::Edge,
+        CLIENT, CLIENT_V6, EDGE, EDGE_V6, SHUNNED, SHUNNED_V6,
+        client::Knock,
+        config::Config,
+        databases::{GEO, databases},
+        edge::Daemon,
     },
 };
-
-/// The other client of each family is in another country and network.
-const SHUNNED_NETS: [&str; 2] = ["192.0.2.64/26", "2001:db8:c::66/128"];
-const NETS: [&str; 2] = ["192.0.2.0/26", "2001:db8:c::/122"];
-
-fn country(code: &str) -> Value {
-    Value::map([("country", Value::map([("iso_code", Value::from(code))]))])
-}
-
-fn asn(number: u32) -> Value {
-    Value::map([("autonomous_system_number", Value::from(number))])
-}
-
-fn database(networks: &[(&str, Value)]) -> Vec<u8> {
-    let mut writer = Writer::new("Test-Database");
-    for (network, value) in networks {
-        writer.insert_value(network.parse::<IpNet>().unwrap(), value.clone()).unwrap();
-    }
-    writer.to_bytes().unwrap()
-}
-
-/// The shunned clients are in `shunned`, the others in DE; the networks are 64501 and 64500.
-fn databases(edge: &Edge, shunned: &str) {
-    let [shunned_v4, shunned_v6] = SHUNNED_NETS;
-    let [v4, v6] = NETS;
-    let countries =
-        [(v4, country("DE")), (v6, country("DE")), (shunned_v4, country(shunned)), (shunned_v6, country(shunned))];
-    edge.namespace().write("country.mmdb", database(&countries));
-    let asns = [(v4, asn(64500)), (v6, asn(64500)), (shunned_v4, asn(64501)), (shunned_v6, asn(64501))];
-    edge.namespace().write("asn.mmdb", database(&asns));
-}
-
-const GEO: &str = "[geo]\ncountry = \"/mnt/country.mmdb\"\nasn = \"/mnt/asn.mmdb\"\n";
 
 fn node(origin: impl std::fmt::Display) -> Config {
     config().raw(GEO).app("tcp/443").on(&[EDGE, EDGE_V6]).origin(origin).ip_firewall()

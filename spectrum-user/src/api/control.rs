@@ -8,31 +8,32 @@ use axum::{
     extract::{DefaultBodyLimit, Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::stream::unfold;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    daemon::{DaemonStatus, Refusal, RuleAnswer, RuleCall, RuleRequest, Stream, View, Wanted},
+    daemon::{Asked, Call, DaemonStatus, Refusal, Reloaded, RuleAnswer, RuleRequest, Stream, View, Wanted, Wishes},
     model::RuleId,
 };
 
-/// Whom rules are asked of: the daemon's own loop, one after the other.
-type Callers = mpsc::Sender<RuleCall>;
+/// Whom changes are asked of: the daemon's own loop, one after the other.
+type Callers = mpsc::Sender<Call>;
 
 /// A rule with long notes is less.
 const LARGEST: usize = 1 << 20;
 
 pub fn router(view: &Arc<View>, callers: &Callers) -> Router {
-    let rules = Router::new()
+    let changes = Router::new()
+        .route("/reload", post(reload))
         .route("/rules", get(list).post(create))
         .route("/rules/{id}", get(one).patch(update).delete(delete))
         .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(callers.clone());
-    Router::new().route("/status", get(status)).route("/events", get(events)).with_state(view.clone()).merge(rules)
+    Router::new().route("/status", get(status)).route("/events", get(events)).with_state(view.clone()).merge(changes)
 }
 
 async fn status(State(view): State<Arc<View>>) -> Json<DaemonStatus> {
@@ -61,8 +62,13 @@ async fn update(State(callers): State<Callers>, Path(id): Path<String>, Json(bod
     about(&callers, &id, |id| RuleRequest::Update(id, body)).await
 }
 
-async fn delete(State(callers): State<Callers>, Path(id): Path<String>) -> Response {
-    about(&callers, &id, RuleRequest::Delete).await
+async fn delete(State(callers): State<Callers>, Path(id): Path<String>, wishes: Option<Json<Wishes>>) -> Response {
+    about(&callers, &id, |id| RuleRequest::Delete(id, wishes.map(|Json(wishes)| wishes).unwrap_or_default())).await
+}
+
+async fn reload(State(callers): State<Callers>, wishes: Option<Json<Wishes>>) -> Response {
+    let wishes = wishes.map(|Json(wishes)| wishes).unwrap_or_default();
+    ask::<_, Reloaded>(&callers, wishes, Call::Reload).await
 }
 
 async fn about(callers: &Callers, id: &str, request: impl FnOnce(RuleId) -> RuleRequest) -> Response {
@@ -73,8 +79,12 @@ async fn about(callers: &Callers, id: &str, request: impl FnOnce(RuleId) -> Rule
 }
 
 async fn call(callers: &Callers, request: RuleRequest) -> Response {
-    let (answer, answered) = oneshot::channel::<Result<RuleAnswer, Refusal>>();
-    let sent = callers.send(RuleCall { request, answer }).await;
+    ask::<_, RuleAnswer>(callers, request, Call::Rule).await
+}
+
+async fn ask<Q, A: Serialize>(callers: &Callers, request: Q, call: impl FnOnce(Asked<Q, A>) -> Call) -> Response {
+    let (answer, answered) = oneshot::channel::<Result<A, Refusal>>();
+    let sent = callers.send(call(Asked { request, answer })).await;
     match (sent, answered.await) {
         (Ok(()), Ok(Ok(answer))) => Json(answer).into_response(),
         (Ok(()), Ok(Err(refusal))) => {

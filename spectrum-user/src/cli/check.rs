@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     config::{self, Diagnostic},
+    daemon::{OPERATOR, Standing},
     dataplane::{
         image::{MapImage, image},
         netlink::Netlink,
     },
     geo::{Databases, Table},
     model::{DesiredState, Node, XdpMode},
-    proxy::{Access, AccessRules},
+    proxy::AccessRules,
     state,
 };
 
@@ -89,20 +90,11 @@ async fn interfaces(node: &Node) -> anyhow::Result<()> {
 /// Block rules that name where the operator is connected from.
 fn cut_off(desired: &DesiredState, table: &Table, path: &Path) -> Vec<Diagnostic> {
     let rules = AccessRules::new(&desired.rules);
-    let mut notes = Vec::new();
-    for address in operator::addresses() {
-        let blocked =
-            desired.zones.iter().find_map(|zone| match rules.decide(zone.id, address, || table.class(address)) {
-                Access::Blocked(id, _) => desired.rules.iter().find(|rule| rule.id == id),
-                Access::Allowed(..) | Access::NoRule => None,
-            });
-        if let Some(rule) = blocked {
-            let message = format!("the block rule for {} names {address}, where you are connected from", rule.target);
-            let help = format!("add a rule with mode = \"whitelist\" for {address}, or leave it out of the prefix");
-            notes.push(Diagnostic::note(&path.display().to_string(), message, help));
-        }
-    }
-    notes
+    let standing = Standing { applications: &desired.applications, rules: &rules, table };
+    let cut = standing.cut_off(None, &operator::addresses()).into_iter();
+    let notes =
+        cut.map(|cut| Diagnostic::note(&path.display().to_string(), cut.message(&desired.rules, OPERATOR), cut.help()));
+    notes.collect()
 }
 
 async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {

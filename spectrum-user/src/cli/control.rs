@@ -13,16 +13,16 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 
-use crate::{dataplane::lock::control_socket, model::Instance};
+use crate::{daemon::Refusal, dataplane::lock::control_socket, model::Instance};
 
 /// The daemon is on this machine: what takes longer is stuck.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// More than the largest answer, so that a wrong peer cannot fill the memory.
 const LARGEST: usize = 64 << 20;
 
 /// Asks the daemon of an instance. None: no daemon listens, or it has no such object.
 pub(super) async fn get<T: DeserializeOwned>(instance: &Instance, path: &str) -> anyhow::Result<Option<T>> {
-    let Some((status, body)) = ask(instance, Method::GET, path, None).await? else { return Ok(None) };
+    let Some((status, body)) = ask(instance, Method::GET, path, None, PATIENCE).await? else { return Ok(None) };
     match status {
         StatusCode::OK => Ok(Some(serde_json::from_slice(&body)?)),
         StatusCode::NOT_FOUND => Ok(None),
@@ -31,14 +31,15 @@ pub(super) async fn get<T: DeserializeOwned>(instance: &Instance, path: &str) ->
 }
 
 /// Asks the daemon to do something. None: no daemon listens. Err in it: it refused, and says why.
-pub(super) async fn send<T: DeserializeOwned, E: DeserializeOwned>(
+pub(super) async fn send<T: DeserializeOwned>(
     instance: &Instance,
     method: Method,
     path: &str,
     body: Option<&serde_json::Value>,
-) -> anyhow::Result<Option<Result<T, E>>> {
+    patience: Duration,
+) -> anyhow::Result<Option<Result<T, Refusal>>> {
     let body = body.map(serde_json::to_vec).transpose()?;
-    let Some((status, body)) = ask(instance, method, path, body).await? else { return Ok(None) };
+    let Some((status, body)) = ask(instance, method, path, body, patience).await? else { return Ok(None) };
     if status.is_success() {
         return Ok(Some(Ok(serde_json::from_slice(&body)?)));
     }
@@ -54,10 +55,11 @@ async fn ask(
     method: Method,
     path: &str,
     body: Option<Vec<u8>>,
+    patience: Duration,
 ) -> anyhow::Result<Option<(StatusCode, Bytes)>> {
     let Some(socket) = control_socket(instance) else { return Ok(None) };
     let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
-    let answer = timeout(PATIENCE, exchange(stream, method, path, body))
+    let answer = timeout(patience, exchange(stream, method, path, body))
         .await
         .with_context(|| format!("the daemon behind {} does not answer", socket.display()))?
         .with_context(|| format!("ask the daemon behind {}", socket.display()))?;

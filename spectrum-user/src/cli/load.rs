@@ -5,22 +5,31 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context as _;
 use spectrum_common::layout::Owner;
 
-use super::output::{self, Output};
+use super::{
+    operator,
+    output::{self, Output},
+};
 use crate::{
     config,
-    daemon::require,
+    daemon::{OPERATOR, Standing, require},
     dataplane::{instance::KernelInstance, netlink::Netlink, status},
     geo::Databases,
+    proxy::AccessRules,
     state,
 };
 
-pub(super) async fn load(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
+pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Result<ExitCode> {
     let addresses = state::host_addresses()?;
     let config = config::load_on(path, &addresses)?;
     let desired = state::desired_kept(&config, &addresses)?;
     require()?;
     let databases = Databases::load(&config.node.geo, &|line| eprintln!("{line}"))
         .map_err(|error| config.database_error(&error))?;
+    if !force {
+        let rules = AccessRules::new(&desired.rules);
+        let standing = Standing { applications: &desired.applications, rules: &rules, table: &databases.table };
+        standing.refuse(None, &desired.rules, &operator::addresses(), OPERATOR)?;
+    }
     let netlink = Netlink::open().context("open netlink")?;
     let node = &config.node;
     let mut kernel = KernelInstance::open(&node.instance, Owner::Load, 0)?;

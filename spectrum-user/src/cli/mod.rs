@@ -11,6 +11,7 @@ mod load;
 mod operator;
 mod output;
 mod quickstart;
+mod reload;
 mod rule;
 mod run;
 mod status;
@@ -47,11 +48,25 @@ enum Command {
         /// What the kernel programs themselves log.
         #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
         kernel_log: KernelLog,
+        #[command(flatten)]
+        force: Force,
     },
     /// Look at a configuration without touching anything: every error at once.
     Check(ConfigFile),
     /// Load and attach the programs without a daemon: they filter until `unload`.
-    Load(ConfigFile),
+    Load {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Apply the edited file to the running daemon: whole, or not at all.
+    Reload {
+        #[command(flatten)]
+        instance: InstanceName,
+        #[command(flatten)]
+        force: Force,
+    },
     /// Take programs, maps, pins and routes away.
     Unload(InstanceName),
     /// What is attached where, what is served, and what was counted.
@@ -96,6 +111,13 @@ struct InstanceName {
 }
 
 #[derive(Debug, Args)]
+struct Force {
+    /// Even if it cuts off the connection that you are on.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
 struct Why {
     /// Where the packet comes from.
     address: IpAddr,
@@ -120,9 +142,10 @@ pub fn main() -> ExitCode {
     let output = cli.output;
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run { file, kernel_log } => run::run(&file.config, kernel_log).await,
+            Command::Run { file, kernel_log, force } => run::run(&file.config, kernel_log, force.force).await,
             Command::Check(file) => check::check(&file.config, output).await,
-            Command::Load(file) => load::load(&file.config, output).await,
+            Command::Load { file, force } => load::load(&file.config, force.force, output).await,
+            Command::Reload { instance, force } => reload::reload(instance.instance, force.force, output).await,
             Command::Unload(instance) => unload::unload(instance.instance, output).await,
             Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,
             Command::Why(why) => why::why(&why, output).await,

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
+use crate::daemon::Wishes;
+
 /// The clients of the SSH sessions that this process and its ancestors belong to. `sudo` takes the variables of a
 /// session away, so the processes above are read too.
 pub(super) fn addresses() -> Vec<IpAddr> {
@@ -19,6 +21,11 @@ pub(super) fn addresses() -> Vec<IpAddr> {
         process = parent;
     }
     found.into_iter().collect()
+}
+
+/// What a command asks for that could cut off who types it.
+pub(super) fn wishes(force: bool) -> Wishes {
+    Wishes { force, operator: addresses() }
 }
 
 /// `SSH_CONNECTION` and `SSH_CLIENT` begin with the client's address (sshd(8)); a scope may follow it.

@@ -8,7 +8,7 @@ use std::{
 use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 
-use crate::{config::ConfigErrors, state::StateError};
+use crate::{config::ConfigErrors, daemon::Refusal, state::StateError};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -48,6 +48,24 @@ pub(super) fn table(header: &[&str]) -> Table {
 pub(super) fn show(table: &Table) {
     let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     line(&format!("{}\n", text.join("\n")));
+}
+
+/// What the daemon did. None: it refused, and that is told here.
+pub(super) fn accepted<T>(answer: Result<T, Refusal>) -> Option<T> {
+    let refusal = match answer {
+        Ok(done) => return Some(done),
+        Err(refusal) => refusal,
+    };
+    let stderr = &mut std::io::stderr().lock();
+    if let Some(report) = &refusal.report {
+        let _ = writeln!(stderr, "{report}");
+    }
+    let code = refusal.code.map(|code| format!("[{code}]")).unwrap_or_default();
+    let _ = writeln!(stderr, "error{code}: {}", refusal.message);
+    if let Some(help) = &refusal.help {
+        let _ = writeln!(stderr, "  = help: {help}");
+    }
+    None
 }
 
 /// Tells why a command did not do what it was asked to.

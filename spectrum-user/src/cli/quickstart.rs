@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::output;
 use crate::{
-    daemon::{self, Origin, QUICKSTART_CONFIG, Running, Source, View},
+    daemon::{self, Origin, QUICKSTART_CONFIG, Running, Source, View, Wishes},
     dataplane::{diagnostics::KernelLog, lock::RUN_DIRECTORY},
 };
 
@@ -32,7 +32,7 @@ pub(super) async fn quickstart() -> anyhow::Result<ExitCode> {
     let _state = State::fresh();
     let _origin = Origin::start()?;
     let source = Source::Text { text: QUICKSTART_CONFIG, name: "quickstart.toml" };
-    daemon::run_with(source, KernelLog::Off, show).await?;
+    daemon::run_with(source, KernelLog::Off, &Wishes::default(), show).await?;
     output::line("Everything is as it was before.\n");
     Ok(ExitCode::SUCCESS)
 }

@@ -12,13 +12,13 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
-    control,
+    Force, control,
     instance::chosen,
     operator,
     output::{self, Output},
 };
 use crate::{
-    daemon::{Refusal, RuleAnswer, RuleStatus, Wishes},
+    daemon::{RuleAnswer, RuleStatus},
     model::{Instance, RuleId},
     rules::RuleObject,
 };
@@ -42,6 +42,8 @@ pub(super) enum Verb {
     Delete {
         /// Its id, or what it names.
         rule: String,
+        #[command(flatten)]
+        force: Force,
     },
 }
 
@@ -56,9 +58,8 @@ pub(super) struct Create {
     /// For the applications of this zone alone.
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
-    /// Even if it cuts off the connection that you are on.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Debug, Args)]
@@ -75,9 +76,8 @@ pub(super) struct Update {
     /// It no longer ends by itself.
     #[arg(long, conflicts_with_all = ["expires_in", "expires_on"])]
     forever: bool,
-    /// Even if it cuts off the connection that you are on.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: Force,
 }
 
 #[derive(Debug, Args)]
@@ -122,7 +122,7 @@ pub(super) async fn rule(verb: Verb, instance: Option<Instance>, output: Output)
             Ok(ExitCode::SUCCESS)
         }
         Verb::Get { rule } => daemon.one(Method::GET, &rule, None, output).await,
-        Verb::Delete { rule } => daemon.one(Method::DELETE, &rule, None, output).await,
+        Verb::Delete { rule, force } => daemon.one(Method::DELETE, &rule, Some(&wishes(&force)), output).await,
         Verb::Create(create) => {
             let body = create.object();
             daemon.act(Method::POST, "/rules", Some(&body), output).await
@@ -139,21 +139,13 @@ struct Daemon(Instance);
 impl Daemon {
     /// None: it refused, and that was told.
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Option<RuleAnswer>> {
-        let answer = control::send::<RuleAnswer, Refusal>(&self.0, method, path, body).await?;
+        let answer = control::send::<RuleAnswer>(&self.0, method, path, body, control::PATIENCE).await?;
         match answer {
             None => anyhow::bail!(
                 "no daemon of instance `{}` answers: rules change while one runs (`spectrum run`)",
                 self.0
             ),
-            Some(Ok(answer)) => Ok(Some(answer)),
-            Some(Err(refusal)) => {
-                let code = refusal.code.map(|code| format!("[{code}]")).unwrap_or_default();
-                eprintln!("error{code}: {}", refusal.message);
-                if let Some(help) = refusal.help {
-                    eprintln!("  = help: {help}");
-                }
-                Ok(None)
-            }
+            Some(answer) => Ok(output::accepted(answer)),
         }
     }
 
@@ -205,7 +197,7 @@ impl Create {
         let mut object = json!({
             "mode": self.mode.as_str(),
             "configuration": { "target": target, "value": value },
-            "extensions": wishes(self.force),
+            "extensions": wishes(&self.force),
         });
         self.details.write(&mut object);
         if let Some(zone) = &self.zone {
@@ -217,7 +209,7 @@ impl Create {
 
 impl Update {
     fn patch(&self) -> Value {
-        let mut patch = json!({ "extensions": wishes(self.force) });
+        let mut patch = json!({ "extensions": wishes(&self.force) });
         self.details.write(&mut patch);
         if let Some(mode) = self.mode {
             set(&mut patch, "mode", json!(mode.as_str()));
@@ -251,8 +243,8 @@ impl Details {
     }
 }
 
-fn wishes(force: bool) -> Value {
-    serde_json::to_value(Wishes { force, operator: operator::addresses() }).unwrap_or_default()
+fn wishes(force: &Force) -> Value {
+    serde_json::to_value(operator::wishes(force.force)).unwrap_or_default()
 }
 
 fn set(object: &mut Value, key: &str, value: Value) {

@@ -2,8 +2,11 @@
 //!
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
+mod calls;
+mod cut_off;
 mod describe;
 mod geo;
+mod logins;
 mod mitigation;
 mod objects;
 mod protection;
@@ -26,9 +29,12 @@ use sd_notify::NotifyState;
 use tokio::time::Instant;
 
 pub use self::{
+    calls::{Asked, Call, Wishes},
+    cut_off::{CutOff, OPERATOR, Standing},
     geo::{DatabaseStatus, GeoReport},
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
-    rules::{Refusal, RuleAnswer, RuleCall, RuleRequest, Wishes},
+    reload::Reloaded,
+    rules::{Refusal, RuleAnswer, RuleRequest},
     samples::SampleReader,
     start::Running,
     status::{AppStatus, DaemonStatus, Flood, Protection, RuleStatus},
@@ -70,21 +76,26 @@ impl Source {
 }
 
 /// Serves until a signal ends it.
-pub async fn run(source: Source, kernel_log: KernelLog) -> anyhow::Result<()> {
-    run_with(source, kernel_log, |_| ()).await
+pub async fn run(source: Source, kernel_log: KernelLog, wishes: &Wishes) -> anyhow::Result<()> {
+    run_with(source, kernel_log, wishes, |_| ()).await
 }
 
 /// As [`run`]; `ready` is called once everything serves.
-pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(&Running)) -> anyhow::Result<()> {
+pub async fn run_with(
+    source: Source,
+    kernel_log: KernelLog,
+    wishes: &Wishes,
+    ready: impl FnOnce(&Running),
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen to signals")?;
     // Boxed, like a reload and the end: this future would be as large as the largest of them for as long as it serves.
-    let mut running = Box::new(Box::pin(start(source, kernel_log)).await?);
+    let mut running = Box::new(Box::pin(start(source, kernel_log, wishes)).await?);
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     ready(&running);
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Reload => Box::pin(running.reload()).await,
+                Signal::Reload => drop(Box::pin(running.reload(None)).await),
                 Signal::Stop => break,
             },
             sample = running.samples.next() => running.samples.pass_on(sample, &running.view, &mut running.auto),
@@ -93,7 +104,8 @@ pub async fn run_with(source: Source, kernel_log: KernelLog, ready: impl FnOnce(
             () = running.interfaces.changed() => running.follow().await,
             () = running.protection.due() => running.protect(),
             call = rules::due(&running.book, &mut running.calls) => match call {
-                Some(call) => running.answer(call).await,
+                Some(Call::Rule(asked)) => running.answer(asked).await,
+                Some(Call::Reload(asked)) => running.answer_reload(asked).await,
                 None => running.end_rules().await,
             },
             () = running.workers.failed() => {

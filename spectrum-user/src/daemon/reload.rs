@@ -3,28 +3,63 @@
 use std::sync::Arc;
 
 use sd_notify::NotifyState;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    GeoReport, Running, geo, notify,
+    GeoReport, Refusal, Running,
+    calls::{Asked, Wishes},
+    cut_off::{OPERATOR, Standing},
+    geo,
+    logins::{self, LOGIN},
+    notify,
     start::{desired, report_foreign},
 };
 use crate::{
+    config::ConfigErrors,
     dataplane::instance::{InstanceError, Report},
+    geo::Databases,
     model::{DesiredState, Node},
-    proxy::AppTable,
+    proxy::{AccessRules, AppTable},
     rules::{Now, RuleSource},
 };
 
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    pub revision: u64,
+    /// Into the kernel's maps.
+    pub writes: usize,
+    pub applications: usize,
+    /// What an operator should know.
+    pub messages: Vec<String>,
+}
+
 impl Running {
-    /// Applies the edited file. What cannot be applied leaves everything as it was, and says so.
-    pub(super) async fn reload(&mut self) {
+    /// A reload that somebody waits for.
+    pub(super) async fn answer_reload(&mut self, asked: Asked<Wishes, Reloaded>) {
+        let Asked { request, answer } = asked;
+        let result = Box::pin(self.reload(Some(&request))).await.map_err(|error| {
+            let refusal = Refusal::new(409, "not reloaded, everything stays as it was");
+            match error.downcast_ref::<ConfigErrors>() {
+                Some(errors) => Refusal { report: Some(errors.to_string()), ..refusal },
+                None => Refusal { message: format!("{}: {error:#}", refusal.message), ..refusal },
+            }
+        });
+        // Whoever asked may have gone.
+        let _ = answer.send(result);
+    }
+
+    /// Applies the edited file. What cannot be applied leaves everything as it was, and says so. A signal has no
+    /// wishes: it says nothing of who sent it.
+    pub(super) async fn reload(&mut self, wishes: Option<&Wishes>) -> anyhow::Result<Reloaded> {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(error) => log::warn!("the service manager was not told when: {error}"),
         }
-        match self.try_reload().await {
-            Ok(changes) => {
-                log::info!("reloaded: {changes}");
+        let result = self.try_reload(wishes).await;
+        match &result {
+            Ok(reloaded) => {
+                log::info!("reloaded: {}", reloaded.summary());
                 self.view.problem(None);
             }
             Err(error) => {
@@ -33,6 +68,7 @@ impl Running {
             }
         }
         notify(&[NotifyState::Ready]);
+        result
     }
 
     /// An interface came, went or changed: the filter goes back onto those that were recreated.
@@ -52,7 +88,7 @@ impl Running {
         }
     }
 
-    async fn try_reload(&mut self) -> anyhow::Result<String> {
+    async fn try_reload(&mut self, wishes: Option<&Wishes>) -> anyhow::Result<Reloaded> {
         let config = self.source.read()?;
         fixed(&self.node, &config.node)?;
         let mut desired = desired(&config)?;
@@ -64,6 +100,7 @@ impl Running {
         let (book, gone) = self.book.join(&mut desired, made, Now::read());
         let found = geo::find(&config, &self.geo).await?;
         let new_geo = !Arc::ptr_eq(&found.databases, &self.geo) || config.node.geo.memory != self.node.geo.memory;
+        self.refuse_cutting_off_by_file(&before, &desired, &found.databases, wishes)?;
         // The table before the rules that ask it: a packet in between meets the old rules, and the class from either.
         let geo_bytes =
             if new_geo { Some(self.kernel.set_geo(&found.databases.table, config.node.geo.memory)?) } else { None };
@@ -88,8 +125,14 @@ impl Running {
         };
         self.book = book;
         self.auto.keep(&desired, &self.book);
+        let mut messages: Vec<String> =
+            config.notes.iter().map(|note| note.to_string().trim_end().to_owned()).collect();
         for note in gone {
             log::warn!("{note}");
+            messages.push(note);
+        }
+        if let Some(problem) = &found.problem {
+            messages.push(format!("{problem}; what was read of it before stays in use"));
         }
         report_foreign(&report);
         if reattach {
@@ -105,14 +148,39 @@ impl Running {
         self.drain = config.node.drain;
         self.node = config.node;
         self.telemetry.metrics.prune();
-        let applications = desired.applications.len();
-        let changes = format!(
-            "revision {}, {} writes to the kernel, {applications} applications",
-            report.revision, report.writes
-        );
+        let reloaded = Reloaded {
+            revision: report.revision,
+            writes: report.writes,
+            applications: desired.applications.len(),
+            messages,
+        };
         self.view.applied(Arc::new(desired), &report);
         self.tell_rules();
-        Ok(changes)
+        Ok(reloaded)
+    }
+
+    /// Refuses a file by which an operator is blocked who is not blocked now. Where nobody is known to have asked, that
+    /// is whoever is logged in.
+    fn refuse_cutting_off_by_file(
+        &self,
+        before: &DesiredState,
+        after: &DesiredState,
+        databases: &Databases,
+        wishes: Option<&Wishes>,
+    ) -> anyhow::Result<()> {
+        if wishes.is_some_and(|wishes| wishes.force) {
+            return Ok(());
+        }
+        let previous = self.table.borrow();
+        let previous = Standing { applications: &before.applications, rules: previous.rules(), table: &self.geo.table };
+        let rules = AccessRules::new(&after.rules);
+        let standing = Standing { applications: &after.applications, rules: &rules, table: &databases.table };
+        let asked = wishes.map(|wishes| wishes.operator.as_slice()).filter(|operators| !operators.is_empty());
+        let (operators, whose) = match asked {
+            Some(operators) => (operators.to_vec(), OPERATOR),
+            None => (logins::addresses(), LOGIN),
+        };
+        standing.refuse(Some(previous), &after.rules, &operators, whose)
     }
 
     /// Maps and routes first, then the filter onto other interfaces where they changed.
@@ -127,6 +195,13 @@ impl Running {
             self.kernel.attach(&node.interfaces, node.xdp_mode, &self.netlink).await?;
         }
         Ok(report)
+    }
+}
+
+impl Reloaded {
+    pub fn summary(&self) -> String {
+        let Self { revision, writes, applications, .. } = self;
+        format!("revision {revision}, {writes} writes to the kernel, {applications} applications")
     }
 }
 

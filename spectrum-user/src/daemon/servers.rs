@@ -14,7 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{RuleCall, View};
+use super::{Call, View};
 use crate::{
     api,
     model::{Listen, Node},
@@ -28,7 +28,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) async fn start(node: &Node, view: &Arc<View>, callers: &mpsc::Sender<RuleCall>) -> anyhow::Result<Self> {
+    pub(super) async fn start(node: &Node, view: &Arc<View>, callers: &mpsc::Sender<Call>) -> anyhow::Result<Self> {
         let (stop, _) = watch::channel(false);
         let mut servers = Self { stop, tasks: Vec::new(), sockets: Vec::new() };
         for listen in &node.api {
@@ -45,7 +45,7 @@ impl Servers {
         Ok(servers)
     }
 
-    fn control(&mut self, path: &PathBuf, view: &Arc<View>, callers: &mpsc::Sender<RuleCall>) -> io::Result<()> {
+    fn control(&mut self, path: &PathBuf, view: &Arc<View>, callers: &mpsc::Sender<Call>) -> io::Result<()> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }

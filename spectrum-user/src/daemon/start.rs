@@ -7,11 +7,11 @@ use spectrum_common::layout::Owner;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    GeoReport, Source, View, geo,
+    Call, GeoReport, OPERATOR, Source, Standing, View, Wishes, calls, geo,
+    logins::{self, LOGIN},
     mitigation::Auto,
     protection::Watch,
-    require,
-    rules::{self, RuleCall},
+    require, rules,
     samples::Samples,
     servers::Servers,
 };
@@ -25,7 +25,7 @@ use crate::{
     geo::Databases,
     listen::Listeners,
     model::{DesiredState, Node},
-    proxy::{AppTable, Arrivals, Telemetry, Workers},
+    proxy::{AccessRules, AppTable, Arrivals, Telemetry, Workers},
     rules::Book,
     state,
     telemetry::{EventLog, Metrics},
@@ -48,7 +48,7 @@ pub struct Running {
     pub(super) protection: Watch,
     pub(super) book: Book,
     pub(super) auto: Auto,
-    pub(super) calls: mpsc::Receiver<RuleCall>,
+    pub(super) calls: mpsc::Receiver<Call>,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
     /// A worker has ended by a bug.
@@ -78,13 +78,14 @@ impl Running {
     }
 }
 
-pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Result<Running> {
+pub(super) async fn start(source: Source, kernel_log: KernelLog, wishes: &Wishes) -> anyhow::Result<Running> {
     let config = source.read()?;
     require()?;
     let mut desired = desired(&config)?;
     let geo = geo::find(&config, &Arc::default()).await?.databases;
     let node = config.node.clone();
     let book = rules::begin(&mut desired, &node)?;
+    refuse_cutting_off(&desired, &geo, wishes)?;
     let netlink = Netlink::open().context("open netlink")?;
     let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
     if kernel.adopted() {
@@ -98,6 +99,20 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog) -> anyhow::Resu
             Err(error)
         }
     }
+}
+
+/// Refuses to cut off who starts this from a shell. A service manager has no connection, and a service that does not
+/// start is worse for everybody else: then it is only told.
+fn refuse_cutting_off(desired: &DesiredState, geo: &Databases, wishes: &Wishes) -> anyhow::Result<()> {
+    let rules = AccessRules::new(&desired.rules);
+    let standing = Standing { applications: &desired.applications, rules: &rules, table: &geo.table };
+    if !wishes.force {
+        standing.refuse(None, &desired.rules, &wishes.operator, OPERATOR)?;
+    }
+    for cut in standing.cut_off(None, &logins::addresses()) {
+        log::warn!("{}", cut.message(&desired.rules, LOGIN));
+    }
+    Ok(())
 }
 
 /// The state that a configuration asks for on this host, with its addresses kept.
@@ -153,7 +168,7 @@ impl Starting {
         let samples = Samples::open(self.kernel.pins())?;
         let diagnostics = self.kernel.diagnostics()?;
         let interfaces = InterfaceWatch::open().context("watch the network interfaces")?;
-        let (callers, calls) = rules::calls();
+        let (callers, calls) = calls::calls();
         let view = Arc::new(View::new(
             &node,
             self.kernel.pins(),

@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod config;
+pub mod databases;
 pub mod edge;
 pub mod namespace;
 pub mod origin;

@@ -1,13 +1,9 @@
-//! What is said about rules on the control socket: a request, its answer, and the queue to the daemon's loop.
-
-use std::net::IpAddr;
+//! What is said about rules on the control socket: a request and its answer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
 
-use super::Refusal;
-use crate::{model::RuleId, rules::RuleObject};
+use crate::{daemon::Wishes, model::RuleId, rules::RuleObject};
 
 /// What an operator wants of the rules.
 #[derive(Debug)]
@@ -19,17 +15,7 @@ pub enum RuleRequest {
     Create(Value),
     /// Keys of it that change.
     Update(RuleId, Value),
-    Delete(RuleId),
-}
-
-/// How a change is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Wishes {
-    /// Do it even where it cuts off who asks for it.
-    pub force: bool,
-    /// Where the operator is connected from.
-    pub operator: Vec<IpAddr>,
+    Delete(RuleId, Wishes),
 }
 
 /// What came of it.
@@ -38,17 +24,4 @@ pub struct RuleAnswer {
     pub rules: Vec<RuleObject>,
     /// What an operator should know.
     pub messages: Vec<String>,
-}
-
-/// One request and where its answer goes.
-pub struct RuleCall {
-    pub request: RuleRequest,
-    pub answer: oneshot::Sender<Result<RuleAnswer, Refusal>>,
-}
-
-/// Requests that wait. Whoever comes beyond waits too.
-const QUEUE: usize = 64;
-
-pub(in crate::daemon) fn calls() -> (mpsc::Sender<RuleCall>, mpsc::Receiver<RuleCall>) {
-    mpsc::channel(QUEUE)
 }

@@ -1,41 +1,30 @@
 //! Keeps operators from cutting off the connection that they work over.
 
-use std::net::IpAddr;
-
-use super::{Refusal, Wishes};
+use super::Refusal;
 use crate::{
-    daemon::Running,
-    model::{AccessRule, DesiredState, RuleMode},
-    proxy::Access,
+    daemon::{OPERATOR, Running, Standing, Wishes},
+    dataplane::rules::RuleChange,
+    model::DesiredState,
 };
 
 impl Running {
-    /// Refuses a block rule that ends the operator's own connection.
+    /// Refuses a change of rules that ends the operator's own connection: by a block, or by taking an exception away.
     pub(super) fn refuse_cutting_off(
         &self,
-        rule: &AccessRule,
+        change: RuleChange<'_>,
         wishes: &Wishes,
         desired: &DesiredState,
     ) -> Result<(), Refusal> {
-        if wishes.force || rule.mode != RuleMode::Block || rule.simulate {
+        if wishes.force || wishes.operator.is_empty() {
             return Ok(());
         }
         let rules = self.table.borrow().rules().clone();
-        let others = desired.rules.iter().filter(|other| other.id != rule.id);
-        let after = rules.changed(std::iter::once(rule), &others.chain(std::iter::once(rule)));
-        for address in wishes.operator.iter().map(IpAddr::to_canonical) {
-            let class = || self.geo.table.class(address);
-            let names = |access| matches!(access, Access::Blocked(id, _) if id == rule.id);
-            let cut = desired.zones.iter().any(|zone| names(after.decide(zone.id, address, class)));
-            if cut {
-                let message = format!(
-                    "block {} names {address}, where you are connected from: it would cut off your own connection",
-                    rule.target
-                );
-                return Err(Refusal::new(409, message)
-                    .help(format!("allow {address} first, leave it out of the prefix, or say --force")));
-            }
+        let after = rules.changed(change.removed.iter().chain(change.added), &change.of(&desired.rules));
+        let before = Standing { applications: &desired.applications, rules: &rules, table: &self.geo.table };
+        let after = Standing { rules: &after, ..before };
+        match after.cut_off(Some(before), &wishes.operator).first() {
+            Some(cut) => Err(Refusal::new(409, cut.message(change.of(&desired.rules), OPERATOR)).help(cut.help())),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -15,12 +15,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-pub(super) use self::call::calls;
 pub use self::{
-    call::{RuleAnswer, RuleCall, RuleRequest, Wishes},
+    call::{RuleAnswer, RuleRequest},
     refusal::Refusal,
 };
-use super::Running;
+use super::{Running, calls::Call};
 use crate::{
     dataplane::rules::RuleChange,
     model::{AccessRule, DesiredState, Node, Zone},
@@ -45,7 +44,7 @@ pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<B
 }
 
 /// The next thing to do about rules: a request, or (None) a rule that ends.
-pub(super) async fn due(book: &Book, calls: &mut mpsc::Receiver<RuleCall>) -> Option<RuleCall> {
+pub(super) async fn due(book: &Book, calls: &mut mpsc::Receiver<Call>) -> Option<Call> {
     let end = book.next_end().map(tokio::time::Instant::from_std);
     let ends = async {
         match end {

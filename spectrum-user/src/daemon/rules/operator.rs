@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Refusal, RuleAnswer, RuleCall, RuleRequest};
+use super::{Refusal, RuleAnswer, RuleRequest};
 use crate::{
-    daemon::Running,
+    daemon::{Running, Wishes, calls::Asked},
     dataplane::rules::RuleChange,
     model::{AccessRule, RuleId},
     rules::{Configuration, Facts, Now, RuleSource},
@@ -12,14 +12,14 @@ use crate::{
 
 impl Running {
     /// Does what is asked, and tells.
-    pub(in crate::daemon) async fn answer(&mut self, call: RuleCall) {
-        let RuleCall { request, answer } = call;
+    pub(in crate::daemon) async fn answer(&mut self, asked: Asked<RuleRequest, RuleAnswer>) {
+        let Asked { request, answer } = asked;
         let result = match request {
             RuleRequest::List(value) => Ok(self.list(value.as_deref())),
             RuleRequest::Get(id) => self.found(id).map(|rule| self.answer_with(&rule, Vec::new())),
             RuleRequest::Create(value) => Box::pin(self.create(value)).await,
             RuleRequest::Update(id, value) => Box::pin(self.update(id, value)).await,
-            RuleRequest::Delete(id) => Box::pin(self.delete(id)).await,
+            RuleRequest::Delete(id, wishes) => Box::pin(self.delete(id, &wishes)).await,
         };
         // Whoever asked may have gone.
         let _ = answer.send(result);
@@ -48,13 +48,14 @@ impl Running {
                 return Err(Refusal::new(409, message).code(10009).help("update that one, or delete it first"));
             }
         }
-        self.refuse_cutting_off(&rule, &wishes, &desired)?;
+        let change = RuleChange { removed: &removed, added: std::slice::from_ref(&rule) };
+        self.refuse_cutting_off(change, &wishes, &desired)?;
         if !desired.applications.iter().any(|app| app.ip_firewall) {
             messages.push("no application has ip_firewall = true: no rule is asked".to_owned());
         }
         drop(desired);
         let facts = Facts::new(RuleSource::Operator, &rule, Now::read());
-        self.change(RuleChange { removed: &removed, added: std::slice::from_ref(&rule) }).await?;
+        self.change(change).await?;
         for gone in &removed {
             self.forget(gone, "an operator's rule takes its place");
         }
@@ -83,11 +84,12 @@ impl Running {
             }
         }
         let (rule, wishes, mut messages) = self.read(Value::Object(merged))?;
-        self.refuse_cutting_off(&rule, &wishes, &self.view.desired())?;
+        let change = RuleChange { removed: std::slice::from_ref(&before), added: std::slice::from_ref(&rule) };
+        self.refuse_cutting_off(change, &wishes, &self.view.desired())?;
         let now = Now::read();
         // Who changes a rule of the daemon's makes it its own.
         let facts = Facts::new(RuleSource::Operator, &rule, now).made(facts.created, now.wall);
-        self.change(RuleChange { removed: std::slice::from_ref(&before), added: std::slice::from_ref(&rule) }).await?;
+        self.change(change).await?;
         self.forget(&before, "an operator changed it");
         self.learn(&rule, facts);
         log::info!("an operator changed a rule: {} {} (rule {id})", rule.mode.as_str(), rule.target);
@@ -95,10 +97,12 @@ impl Running {
         Ok(self.answer_with(&rule, messages))
     }
 
-    async fn delete(&mut self, id: RuleId) -> Result<RuleAnswer, Refusal> {
+    async fn delete(&mut self, id: RuleId, wishes: &Wishes) -> Result<RuleAnswer, Refusal> {
         let rule = self.changeable(id)?;
+        let change = RuleChange { removed: std::slice::from_ref(&rule), added: &[] };
+        self.refuse_cutting_off(change, wishes, &self.view.desired())?;
         let mut answer = self.answer_with(&rule, Vec::new());
-        self.change(RuleChange { removed: std::slice::from_ref(&rule), added: &[] }).await?;
+        self.change(change).await?;
         if self.source(&rule) == RuleSource::Auto {
             self.auto.taken_away(&rule);
         }

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
-use super::{Refusal, Wishes};
+use super::Refusal;
 use crate::{
     config,
-    daemon::Running,
+    daemon::{Running, Wishes},
     model::{AccessRule, Zone},
 };
 

@@ -19,11 +19,14 @@ pub struct Refusal {
     pub code: Option<u16>,
     pub message: String,
     pub help: Option<String>,
+    /// What is wrong with a file, place by place, as `check` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
 }
 
 impl Refusal {
-    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, code: None, message: message.into(), help: None }
+    pub(in crate::daemon) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, code: None, message: message.into(), help: None, report: None }
     }
 
     pub(super) fn help(self, help: impl Into<String>) -> Self {
@@ -51,6 +54,7 @@ impl From<&ConfigErrors> for Refusal {
             code: first.and_then(|first| first.code),
             message: errors.brief(),
             help: first.and_then(|first| first.help.clone()),
+            report: None,
         }
     }
 }

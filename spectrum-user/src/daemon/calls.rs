@@ -1,0 +1,42 @@
+//! What the command line asks of the daemon's loop: one after the other, each with an answer.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    reload::Reloaded,
+    rules::{Refusal, RuleAnswer, RuleRequest},
+};
+
+/// One request and where its answer goes.
+#[derive(Debug)]
+pub struct Asked<Q, A> {
+    pub request: Q,
+    pub answer: oneshot::Sender<Result<A, Refusal>>,
+}
+
+#[derive(Debug)]
+pub enum Call {
+    Rule(Asked<RuleRequest, RuleAnswer>),
+    /// Apply the edited file.
+    Reload(Asked<Wishes, Reloaded>),
+}
+
+/// How a change is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wishes {
+    /// Do it even where it cuts off who asks for it.
+    pub force: bool,
+    /// Where the operator is connected from.
+    pub operator: Vec<IpAddr>,
+}
+
+/// Requests that wait. Whoever comes beyond waits too.
+const QUEUE: usize = 64;
+
+pub(super) fn calls() -> (mpsc::Sender<Call>, mpsc::Receiver<Call>) {
+    mpsc::channel(QUEUE)
+}
