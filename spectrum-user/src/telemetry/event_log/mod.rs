@@ -3,9 +3,13 @@
 //! A worker never waits here: the queue is bounded, and what does not fit is counted and dropped. While events keep
 //! coming the writer looks at the queue a few times a second, so that handing one over wakes nobody.
 
+mod reader;
+mod sink;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    fmt,
-    io::{self, Write as _},
+    fmt, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
@@ -18,19 +22,18 @@ use std::{
 };
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
-use tokio::sync::mpsc;
 
-use super::{Event, NodeEvent, encode::plain, file::RotatedFile};
+pub use self::reader::EventReader;
+use self::{reader::Subscriber, sink::Sink};
+use super::{Event, NodeEvent, encode::plain};
 use crate::model::EventSink;
 
 /// Events waiting for the writer.
 const QUEUE: usize = 16_384;
 /// Between two looks at the queue.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Lines waiting for one subscriber.
-const SUBSCRIBER_QUEUE: usize = 1024;
 
-/// Where workers put their events. Cheap to clone; the last [`EventLog::close`] or drop ends the writer.
+/// Where workers put their events. Cheap to clone; [`EventLog::close`] ends the writer.
 #[derive(Clone, Debug)]
 pub struct EventLog(Arc<Shared>);
 
@@ -67,46 +70,6 @@ impl Entry {
     }
 }
 
-/// The writer's end of a reader.
-#[derive(Debug)]
-struct Subscriber {
-    sender: mpsc::Sender<Arc<str>>,
-    missed: Arc<AtomicU64>,
-}
-
-impl Subscriber {
-    /// Hands a line over, or counts it as missed. Whether anybody is there still.
-    fn offer(&self, line: &Arc<str>) -> bool {
-        match self.sender.try_send(Arc::clone(line)) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.missed.fetch_add(1, Relaxed);
-                true
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-        }
-    }
-}
-
-/// Every line from its making on, except for those that it was too slow for.
-#[derive(Debug)]
-pub struct EventReader {
-    receiver: mpsc::Receiver<Arc<str>>,
-    missed: Arc<AtomicU64>,
-}
-
-impl EventReader {
-    /// Waits for the next line, without its end. None: the log is closed. Cancel safe.
-    pub async fn next(&mut self) -> Option<Arc<str>> {
-        self.receiver.recv().await
-    }
-
-    /// How many lines were missed since this was last asked.
-    pub fn missed(&self) -> u64 {
-        self.missed.swap(0, Relaxed)
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum EventLogError {
     #[error("cannot open the event log {path}")]
@@ -119,23 +82,10 @@ pub enum EventLogError {
     Thread(#[source] io::Error),
 }
 
-enum Sink {
-    Nowhere,
-    Stdout(io::Stdout),
-    File(RotatedFile),
-}
-
 impl EventLog {
     /// Starts the writer. Without a sink events only go to subscribers.
     pub fn start(sink: Option<&EventSink>) -> Result<Self, EventLogError> {
-        let out = match sink {
-            None => Sink::Nowhere,
-            Some(EventSink::Stdout) => Sink::Stdout(io::stdout()),
-            Some(EventSink::File(path)) => Sink::File(
-                RotatedFile::open(path)
-                    .map_err(|source| EventLogError::Open { path: path.display().to_string(), source })?,
-            ),
-        };
+        let out = Sink::open(sink)?;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wanted: AtomicBool::new(sink.is_some()),
@@ -190,11 +140,10 @@ impl EventLog {
 
     /// Every line from now on. Lines that the reader is too slow for are dropped, and it can ask how many.
     pub fn subscribe(&self) -> EventReader {
-        let (sender, receiver) = mpsc::channel(SUBSCRIBER_QUEUE);
-        let missed = Arc::<AtomicU64>::default();
-        lock(&self.0.subscribers).push(Subscriber { sender, missed: Arc::clone(&missed) });
+        let (subscriber, reader) = reader::pair();
+        lock(&self.0.subscribers).push(subscriber);
         self.0.wanted.store(true, Relaxed);
-        EventReader { receiver, missed }
+        reader
     }
 
     /// Events that did not fit into the queue, or could not be written.
@@ -306,104 +255,6 @@ impl Shared {
     }
 }
 
-impl Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Nowhere => Ok(()),
-            Self::Stdout(stdout) => stdout.lock().write_all(bytes).and_then(|()| stdout.flush()),
-            Self::File(file) => file.write(bytes),
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::telemetry::{EventKind, Matched, Metrics};
-
-    fn event(metrics: &Metrics, status: u16) -> Event {
-        Event {
-            kind: EventKind::Disconnect,
-            status,
-            reason: "closed",
-            at: SystemTime::UNIX_EPOCH,
-            app: metrics.app(&crate::proxy::testing::application(22, 22)),
-            ip_firewall: false,
-            matched: Matched::Unknown,
-            client: "192.0.2.7:40000".parse().unwrap(),
-            client_asn: None,
-            client_country: None,
-            edge: "127.77.0.1:22".parse().unwrap(),
-            origin: None,
-            connected: None,
-            disconnected: None,
-            client_bytes: 0,
-            origin_bytes: 0,
-            spliced_bytes: 0,
-            client_rtt: Duration::ZERO,
-            origin_rtt: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn close_writes_everything_that_was_emitted_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("events.jsonl");
-        let log = EventLog::start(Some(&EventSink::File(path.clone()))).unwrap();
-        let metrics = Metrics::new(1);
-        (0..1000).for_each(|status| log.emit(event(&metrics, status)));
-        log.close();
-        let lines = std::fs::read_to_string(&path).unwrap();
-        let statuses: Vec<u64> = lines
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["Status"].as_u64().unwrap())
-            .collect();
-        assert_eq!(statuses, (0..1000).collect::<Vec<_>>());
-        assert_eq!((log.written(), log.dropped()), (1000, 0));
-    }
-
-    #[test]
-    fn a_sink_that_fails_costs_events_and_nothing_else() {
-        let log = EventLog::start(Some(&EventSink::File("/dev/full".into()))).unwrap();
-        let metrics = Metrics::new(1);
-        (0..10).for_each(|status| log.emit(event(&metrics, status)));
-        log.close();
-        assert_eq!((log.written(), log.dropped()), (0, 10));
-    }
-
-    #[test]
-    fn a_flood_is_dropped_and_counted_and_never_waited_for() {
-        let log = EventLog::start(None).unwrap();
-        // A reader that never reads: the writer goes on all the same.
-        let mut reader = log.subscribe();
-        let metrics = Metrics::new(1);
-        let one = event(&metrics, 200);
-        let flood = 5 * QUEUE as u64;
-        (0..flood).for_each(|_| log.emit(one.clone()));
-        log.tell(NodeEvent::now(crate::telemetry::NodeEventKind::ProtectionBegan));
-        log.close();
-        assert_eq!(log.written() + log.dropped(), flood + 1);
-        assert!(log.written() >= QUEUE as u64, "{}", log.written());
-        let read = std::iter::from_fn(|| reader.receiver.try_recv().ok()).count();
-        assert_eq!(read, SUBSCRIBER_QUEUE, "what waits for a reader is bounded");
-        assert_eq!(reader.missed(), log.written() - read as u64, "and it is told what it missed");
-    }
-
-    #[test]
-    fn nothing_is_wanted_when_the_last_reader_is_gone() {
-        let log = EventLog::start(None).unwrap();
-        let metrics = Metrics::new(1);
-        assert!(!log.is_wanted());
-        drop(log.subscribe());
-        assert!(log.is_wanted(), "nobody has noticed yet");
-        log.emit(event(&metrics, 200));
-        log.close();
-        assert!(!log.is_wanted());
-    }
 }
