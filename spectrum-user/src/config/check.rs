@@ -10,7 +10,7 @@ use spectrum_common::limits;
 use super::{
     application::Declared,
     diagnostic::{Fault, Place},
-    reader::Report,
+    report::Report,
 };
 use crate::model::{AppId, DirectOrigin, Edge, EdgeIps, Transport};
 

@@ -14,6 +14,7 @@ mod geo;
 mod node;
 mod origins;
 mod reader;
+mod report;
 mod rule;
 mod shield;
 mod source;
@@ -36,7 +37,7 @@ pub use self::{
 pub(crate) use self::{
     check::host as check_host,
     diagnostic::{Fault, Place},
-    reader::Report,
+    report::Report,
 };
 use self::{reader::Table, source::Source};
 use crate::model::{AccessRule, Edge, Node, Zone};

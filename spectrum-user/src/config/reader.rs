@@ -3,11 +3,7 @@
 //!
 //! A key is known once it has been asked for; `Table::finish` refuses the others.
 
-use std::{
-    cell::{Cell, RefCell},
-    ops::Range,
-    time::SystemTime,
-};
+use std::{ops::Range, time::SystemTime};
 
 use toml::{
     Spanned,
@@ -15,19 +11,10 @@ use toml::{
 };
 
 use super::{
-    diagnostic::{ConfigErrors, Diagnostic, Fault, Place, Severity},
-    source::Source,
+    diagnostic::{Fault, Place},
+    report::Report,
     suggest,
 };
-
-/// Collects what is found.
-pub(crate) struct Report<'s> {
-    source: &'s Source,
-    errors: RefCell<Vec<Diagnostic>>,
-    /// How many errors there are, whether they are kept or not.
-    count: Cell<usize>,
-    notes: RefCell<Vec<Diagnostic>>,
-}
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -49,41 +36,6 @@ pub(super) struct Table<'t> {
 
 /// Words and what they mean.
 pub(super) type Choices<'c, T> = &'c [(&'c str, T)];
-
-impl<'s> Report<'s> {
-    pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, errors: RefCell::default(), count: Cell::default(), notes: RefCell::default() }
-    }
-
-    pub(crate) fn error(&self, place: &Place, fault: Fault) {
-        self.count.set(self.count.get() + 1);
-        if self.count.get() <= MOST_ERRORS {
-            self.errors.borrow_mut().push(Diagnostic::new(self.source, place, Severity::Error, fault));
-        }
-    }
-
-    pub(super) fn note(&self, place: &Place, fault: Fault) {
-        let mut notes = self.notes.borrow_mut();
-        if notes.len() < MOST_ERRORS {
-            notes.push(Diagnostic::new(self.source, place, Severity::Note, fault));
-        }
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count.get()
-    }
-
-    pub(super) fn line(&self, place: &Place) -> usize {
-        self.source.line(place.span.start)
-    }
-
-    /// The notes, or every error.
-    pub(crate) fn finish(self) -> Result<Vec<Diagnostic>, ConfigErrors> {
-        let errors = self.errors.into_inner();
-        let more = self.count.get() - errors.len();
-        ConfigErrors::new(errors, more).map_or(Ok(self.notes.into_inner()), Err)
-    }
-}
 
 impl<'t> Table<'t> {
     pub(super) fn root(entries: &'t DeTable<'t>, report: &'t Report<'t>) -> Self {
@@ -116,9 +68,9 @@ impl<'t> Table<'t> {
     pub(super) fn finish_with(self, elsewhere: impl Fn(&str) -> Option<String>) {
         for key in self.entries.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
             let word = key.get_ref().as_ref();
-            if self.report.count() >= MOST_ERRORS {
-                // Counted only: a suggestion takes time, and a file may hold millions of keys.
-                self.report.error(&self.place, Fault::new(""));
+            if self.report.is_full() {
+                // A suggestion takes time, and a file may hold millions of keys.
+                self.report.count_only();
                 continue;
             }
             let help = elsewhere(word).unwrap_or_else(|| suggest::help(word, &self.asked));
@@ -362,5 +314,3 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 
 /// Lists are compared item by item.
 const LONGEST_LIST: usize = 4096;
-/// Errors that are kept of one file. Nobody reads more, and a file may hold millions.
-const MOST_ERRORS: usize = 1000;

@@ -13,7 +13,8 @@ use toml::de::DeTable;
 use super::{
     diagnostic::{ConfigErrors, Diagnostic, Fault, Place, Severity},
     edge,
-    reader::{Found, Report, Table},
+    reader::{Found, Table},
+    report::Report,
     source::Source,
     target, text,
     zone::{self, Zones},
