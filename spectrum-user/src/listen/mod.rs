@@ -5,12 +5,14 @@
 
 mod accept;
 mod budget;
+mod info;
 mod listeners;
 mod sockets;
 mod spread;
 
 pub use accept::{Accepted, Acceptor, Arrival, Shed};
 pub use budget::{Admission, Budget, Permit};
+pub(crate) use info::TcpInfo;
 pub use listeners::{BindError, Listeners};
 pub(crate) use sockets::{guard, origin_socket};
 pub use spread::{Inbox, Seat, Seated, Spread};

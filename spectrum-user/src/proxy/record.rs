@@ -2,8 +2,7 @@
 
 use std::{
     cell::Cell,
-    mem::MaybeUninit,
-    os::fd::AsRawFd as _,
+    os::fd::AsFd as _,
     rc::Rc,
     sync::Arc,
     thread,
@@ -17,7 +16,10 @@ use super::{
     outcome::{Failure, Outcome},
     worker::Worker,
 };
-use crate::telemetry::{AppShard, DIAL_STATUSES, Event, EventKind, Matched};
+use crate::{
+    listen::TcpInfo,
+    telemetry::{AppShard, DIAL_STATUSES, Event, EventKind, Matched},
+};
 
 #[must_use = "call finish(); dropping it records an aborted connection"]
 pub(super) struct Record {
@@ -189,22 +191,5 @@ impl Drop for Record {
 
 /// The kernel's smoothed round trip time; zero where it knows none.
 fn round_trip(stream: &TcpStream) -> Duration {
-    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
-    // SAFETY: the kernel writes at most `length` bytes, which is the size of `info`.
-    let failed = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if failed != 0 {
-        return Duration::ZERO;
-    }
-    // SAFETY: only integers, for which zeroes and whatever the kernel wrote are valid.
-    let info = unsafe { info.assume_init() };
-    Duration::from_micros(info.tcpi_rtt.into())
+    TcpInfo::of(stream.as_fd()).map(|info| info.round_trip()).unwrap_or_default()
 }

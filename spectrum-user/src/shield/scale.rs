@@ -7,11 +7,13 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
+    os::fd::AsFd as _,
     time::Duration,
 };
 
 use socket2::SockRef;
+
+use crate::listen::TcpInfo;
 
 /// For a connection within this host.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -28,45 +30,12 @@ fn ask() -> io::Result<Option<u8>> {
     let client = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
     // Connected means that the listener has it; a stranger of this host may have come first, and is as good.
     let (accepted, _) = listener.accept()?;
-    let info = tcp_info(&accepted)?;
+    let info = TcpInfo::of(accepted.as_fd())?;
     // Nothing was said: a reset leaves no trace of either.
     for socket in [SockRef::from(&client), SockRef::from(&accepted)] {
         socket.set_linger(Some(Duration::ZERO))?;
     }
-    let all = TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE;
-    Ok((info.options & all == all).then_some(info.receive_scale))
-}
-
-// include/uapi/linux/tcp.h
-const TCPI_OPT_TIMESTAMPS: u8 = 1;
-const TCPI_OPT_SACK: u8 = 2;
-const TCPI_OPT_WSCALE: u8 = 4;
-
-struct Negotiated {
-    options: u8,
-    receive_scale: u8,
-}
-
-/// The first bytes of `struct tcp_info`: five of no interest, the options, and two scales in one byte.
-fn tcp_info(socket: &TcpStream) -> io::Result<Negotiated> {
-    let mut info = [0_u8; 8];
-    let mut length = libc::socklen_t::try_from(info.len()).unwrap_or_default();
-    // SAFETY: the kernel writes at most `length` bytes to `info`, and how many to `length`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let [_, _, _, _, _, options, scales, _] = info;
-    // Two bit fields: the sender's scale in the lower half, the receiver's in the upper one.
-    Ok(Negotiated { options, receive_scale: scales >> 4 })
+    Ok(info.offered_scale())
 }
 
 #[cfg(test)]
