@@ -17,7 +17,7 @@ use crate::{
         netlink::Netlink,
     },
     geo::{Databases, Table},
-    model::{DesiredState, Node, XdpMode},
+    model::{DesiredState, Node},
     proxy::AccessRules,
     state,
 };
@@ -76,10 +76,10 @@ pub(super) async fn check(path: &Path, output: Output) -> anyhow::Result<ExitCod
 async fn interfaces(node: &Node) -> anyhow::Result<()> {
     let present = Netlink::open().context("open netlink")?.interfaces().await?;
     let exists = |name: &String| present.iter().any(|interface| interface.name == *name);
-    let missing: Vec<&str> = node.interfaces.iter().filter(|name| !exists(name)).map(String::as_str).collect();
+    let missing: Vec<&str> = node.filter.wanted().iter().filter(|name| !exists(name)).map(String::as_str).collect();
     let existing: Vec<&str> = present.iter().map(|interface| interface.name.as_str()).collect();
     anyhow::ensure!(
-        missing.is_empty() || node.xdp_mode == XdpMode::Off,
+        missing.is_empty(),
         "node.interfaces: there is no `{}` on this host; there are {}",
         missing.join("`, `"),
         existing.join(", ")

@@ -36,7 +36,7 @@ pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Re
     if let Err(error) = async {
         kernel.set_geo(&databases.table, node.geo.memory)?;
         kernel.reconcile(&desired, &netlink).await?;
-        kernel.attach(&node.interfaces, node.xdp_mode, &netlink).await
+        kernel.attach(&node.filter, &netlink).await
     }
     .await
     {

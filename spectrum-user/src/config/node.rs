@@ -11,7 +11,7 @@ use super::{
     reader::{Found, Table},
     shield, text,
 };
-use crate::model::{EventSink, Geo, Instance, Listen, Node, Shield, UdpFragments, XdpMode};
+use crate::model::{EventSink, Filter, Geo, Instance, Listen, Node, Shield, UdpFragments, XdpMode};
 
 /// Reads the five tables, and what `[node]` says of fragments. What could not be used is reported and stands in the result
 /// as its default.
@@ -33,8 +33,7 @@ pub(super) fn read(root: &mut Table<'_>) -> (Node, UdpFragments) {
 
 fn default(instance: &Instance) -> Node {
     Node {
-        interfaces: Vec::new(),
-        xdp_mode: XdpMode::default(),
+        filter: Filter::default(),
         instance: instance.clone(),
         state_dir: state_dir(instance),
         workers: 0,
@@ -59,10 +58,10 @@ fn read_node(mut table: Table<'_>) -> (Node, UdpFragments) {
     let modes = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic, XdpMode::Off].map(|mode| (mode.as_str(), mode));
     let readable = !table.has("xdp_mode");
     let mode = table.choice("xdp_mode", &modes);
-    node.xdp_mode = mode.as_ref().map(|found| found.value).unwrap_or_default();
-    let shielded = node.xdp_mode != XdpMode::Off;
+    node.filter.mode = mode.as_ref().map(|found| found.value).unwrap_or_default();
+    let shielded = node.filter.mode != XdpMode::Off;
     if let Some(found) = table.list("interfaces", shielded.then(no_interface), text::interface) {
-        node.interfaces = distinct(&table, found.value);
+        node.filter.interfaces = distinct(&table, found.value);
     } else if !table.has("interfaces") && shielded && (readable || mode.is_some()) {
         table.missing("interfaces", "[\"eth0\"], or xdp_mode = \"off\" to run without the shield");
     }

@@ -73,8 +73,7 @@ impl Running {
 
     /// An interface came, went or changed: the filter goes back onto those that were recreated.
     pub(super) async fn follow(&mut self) {
-        let Node { interfaces, xdp_mode, .. } = &self.node;
-        match self.kernel.follow(interfaces, *xdp_mode, &self.netlink).await {
+        match self.kernel.follow(&self.node.filter, &self.netlink).await {
             Ok(false) => {}
             Ok(true) => {
                 log::warn!("an interface was recreated: the filter is on it again");
@@ -108,7 +107,7 @@ impl Running {
         let table = AppTable::new(&desired, Arc::clone(&found.databases), Some(&previous), &self.telemetry.metrics);
         // The table first: what the kernel steers from now on must be known here.
         self.table.send_replace(Arc::new(table));
-        let reattach = (&config.node.interfaces, config.node.xdp_mode) != (&self.node.interfaces, self.node.xdp_mode);
+        let reattach = config.node.filter != self.node.filter;
         let report = match self.bring_about(&desired, &config.node, reattach).await {
             Ok(report) => report,
             Err(error) => {
@@ -192,7 +191,7 @@ impl Running {
     ) -> Result<Report, InstanceError> {
         let report = self.kernel.reconcile(desired, &self.netlink).await?;
         if reattach {
-            self.kernel.attach(&node.interfaces, node.xdp_mode, &self.netlink).await?;
+            self.kernel.attach(&node.filter, &self.netlink).await?;
         }
         Ok(report)
     }

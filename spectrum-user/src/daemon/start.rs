@@ -157,7 +157,7 @@ impl Starting {
         let geo_bytes = self.kernel.set_geo(&geo.table, node.geo.memory)?;
         let report = self.kernel.reconcile(&desired, &self.netlink).await?;
         report_foreign(&report);
-        self.kernel.attach(&node.interfaces, node.xdp_mode, &self.netlink).await?;
+        self.kernel.attach(&node.filter, &self.netlink).await?;
         for attached in self.kernel.attached() {
             log::info!("XDP on {}: {}", attached.interface, attached.mode.as_str());
             if let Some(why) = &attached.degraded {

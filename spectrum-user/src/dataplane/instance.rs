@@ -15,7 +15,7 @@ use spectrum_common::{
 
 use super::{
     apply::{ApplyError, Mode},
-    attach::{self, AttachError, AttachedXdp},
+    attach::{self, AttachError, AttachedXdp, Filtering},
     bpffs::{self, BpffsError},
     diagnostics::Diagnostics,
     diff::{NameMap, Op, diff},
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     geo::Table,
-    model::{AccessRule, DesiredState, GeoMemory, Instance, XdpMode},
+    model::{AccessRule, DesiredState, Filter, GeoMemory, Instance},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -223,31 +223,25 @@ impl KernelInstance {
     }
 
     /// Attaches the programs, or puts them in the place of the ones that pinned links hold.
-    pub async fn attach(
-        &mut self,
-        interfaces: &[String],
-        mode: XdpMode,
-        netlink: &Netlink,
-    ) -> Result<(), InstanceError> {
+    pub async fn attach(&mut self, filter: &Filter, netlink: &Netlink) -> Result<(), InstanceError> {
         attach::steer(&mut self.loaded, &self.pins)?;
-        self.attached = attach::xdp(&mut self.loaded, &self.pins, netlink, interfaces, mode).await?;
+        self.attached = self.filtering(filter, netlink).attach().await?;
         Ok(())
     }
 
     /// Attaches to interfaces that were recreated since. Returns whether there were any.
-    pub async fn follow(
-        &mut self,
-        interfaces: &[String],
-        mode: XdpMode,
-        netlink: &Netlink,
-    ) -> Result<bool, InstanceError> {
-        let again = attach::follow(&mut self.loaded, &self.pins, netlink, interfaces, mode).await?;
+    pub async fn follow(&mut self, filter: &Filter, netlink: &Netlink) -> Result<bool, InstanceError> {
+        let again = self.filtering(filter, netlink).follow().await?;
         for new in &again {
             self.attached.retain(|old| old.interface != new.interface);
         }
         let any = !again.is_empty();
         self.attached.extend(again);
         Ok(any)
+    }
+
+    fn filtering<'a>(&'a mut self, filter: &'a Filter, netlink: &'a Netlink) -> Filtering<'a> {
+        Filtering { loaded: &mut self.loaded, pins: &self.pins, netlink, filter }
     }
 
     pub fn set_mode(&mut self, mode: Mode) -> Result<(), InstanceError> {

@@ -6,9 +6,7 @@ use super::{Geo, Shield};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// XDP is attached to these.
-    pub interfaces: Vec<String>,
-    pub xdp_mode: XdpMode,
+    pub filter: Filter,
     pub instance: Instance,
     pub state_dir: PathBuf,
     /// Traffic threads; 0: one per core.
@@ -23,6 +21,20 @@ pub struct Node {
     pub shield: Shield,
     /// Where networks and countries are looked up.
     pub geo: Geo,
+}
+
+/// Where the XDP program is attached, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub interfaces: Vec<String>,
+    pub mode: XdpMode,
+}
+
+impl Filter {
+    /// The interfaces that the program should be on.
+    pub fn wanted(&self) -> &[String] {
+        if self.mode == XdpMode::Off { &[] } else { &self.interfaces }
+    }
 }
 
 /// How the XDP program is attached.

@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("../../../../docs/spectrum.example.toml");
 #[test]
 fn the_shipped_example_is_right() {
     let config = good(EXAMPLE);
-    assert_eq!(config.node.interfaces, ["eth0"]);
+    assert_eq!(config.node.filter.interfaces, ["eth0"]);
     assert_eq!(config.node.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
     assert_eq!(config.node.events, Some(EventSink::File(PathBuf::from("/var/log/spectrum/events.jsonl"))));
     assert_eq!(config.applications.len(), 4);
@@ -32,7 +32,7 @@ fn the_shipped_example_is_right() {
 fn what_is_not_said_has_a_default() {
     let config = good(NODE);
     let node = &config.node;
-    assert_eq!((node.xdp_mode, node.workers, node.drain), (XdpMode::Auto, 0, Duration::from_secs(30)));
+    assert_eq!((node.filter.mode, node.workers, node.drain), (XdpMode::Auto, 0, Duration::from_secs(30)));
     assert_eq!(node.instance, Instance::default());
     assert_eq!(node.state_dir, PathBuf::from("/var/lib/spectrum"));
     assert_eq!(node.api, [Listen::Unix(PathBuf::from("/run/spectrum/default.sock"))]);
@@ -207,7 +207,7 @@ origin_direct = ["tcp://192.0.2.2:22"]
 #[test]
 fn a_byte_order_mark_and_carriage_returns_are_no_trouble() {
     let config = good("\u{feff}[node]\r\ninterfaces = [\"eth0\"]\r\n");
-    assert_eq!(config.node.interfaces, ["eth0"]);
+    assert_eq!(config.node.filter.interfaces, ["eth0"]);
 }
 
 /// The file of the specification.
