@@ -17,6 +17,7 @@ pub mod sample_event;
 mod samples;
 mod servers;
 mod signals;
+mod spared;
 mod start;
 mod status;
 mod stream;
@@ -98,7 +99,7 @@ pub async fn run_with(
                 Signal::Reload => drop(Box::pin(running.reload(None)).await),
                 Signal::Stop => break,
             },
-            sample = running.samples.next() => running.samples.pass_on(sample, &running.view, &mut running.auto),
+            sample = running.samples.next() => running.see(sample),
             () = running.auto.due() => running.mitigate().await,
             () = running.diagnostics.pass_on() => {}
             () = running.interfaces.changed() => running.follow().await,

@@ -18,7 +18,7 @@ use crate::{
     config::ConfigErrors,
     dataplane::instance::{InstanceError, Report},
     geo::Databases,
-    model::{DesiredState, Node},
+    model::{AccessRule, DesiredState, Node},
     proxy::{AccessRules, AppTable},
     rules::{Now, RuleSource},
 };
@@ -92,10 +92,11 @@ impl Running {
         fixed(&self.node, &config.node)?;
         let mut desired = desired(&config)?;
         let before = self.view.desired();
-        // What the daemon decided under other settings is decided anew.
+        // What the daemon decided under other settings is decided anew, and what no database knows any more is over.
         let anew = config.node.shield.auto != self.node.shield.auto;
+        let is_over = |rule: &AccessRule| anew || !config.node.geo.knows(rule.target);
         let made = before.rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
-        let made = made.filter(|(_, facts)| !anew || facts.source != RuleSource::Auto);
+        let made = made.filter(|(rule, facts)| facts.source != RuleSource::Auto || !is_over(rule));
         let (book, gone) = self.book.join(&mut desired, made, Now::read());
         let found = geo::find(&config, &self.geo).await?;
         let new_geo = !Arc::ptr_eq(&found.databases, &self.geo) || config.node.geo.memory != self.node.geo.memory;

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{View, mitigation::Auto};
+use super::Running;
 use crate::dataplane::{
     events::{self, Sample},
     maps::MapSource,
@@ -37,21 +37,29 @@ impl Samples {
         }
     }
 
-    /// Passes a sample on, and what else is there already, as far as it does not keep the daemon from other work.
-    pub(super) fn pass_on(&mut self, first: Sample, view: &View, auto: &mut Auto) {
-        let more = std::iter::from_fn(|| self.0.as_mut()?.try_next());
-        for sample in std::iter::once(first).chain(more).take(AT_ONCE) {
-            auto.see(&sample, view);
-            view.samples.pass_on(sample);
-            if sample.drops > 0 {
-                log::debug!("{}", view.describe(&sample));
-            }
-        }
+    /// A sample that is there already.
+    fn try_next(&mut self) -> Option<Sample> {
+        self.0.as_mut()?.try_next()
     }
 
     fn broken(&mut self, error: &io::Error) {
         log::error!("packets are no longer sampled: {error}");
         self.0 = None;
+    }
+}
+
+impl Running {
+    /// Counts a sample and passes it on, and what else is there already, as far as it does not keep the daemon from
+    /// other work.
+    pub(super) fn see(&mut self, first: Sample) {
+        let Self { samples, auto, view, geo, .. } = self;
+        for sample in std::iter::once(first).chain(std::iter::from_fn(|| samples.try_next())).take(AT_ONCE) {
+            auto.see(&sample, view, geo);
+            view.samples.pass_on(sample);
+            if sample.drops > 0 {
+                log::debug!("{}", view.describe(&sample));
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Target;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Geo {
     /// A database of countries.
@@ -24,6 +26,15 @@ pub enum GeoMemory {
 impl Geo {
     pub const fn is_empty(&self) -> bool {
         self.country.is_none() && self.asn.is_none()
+    }
+
+    /// Whether there is what it takes to tell who is meant.
+    pub const fn knows(&self, target: Target) -> bool {
+        match target {
+            Target::Prefix(_) => true,
+            Target::Asn(_) => self.asn.is_some(),
+            Target::Country(_) => self.country.is_some(),
+        }
     }
 }
 

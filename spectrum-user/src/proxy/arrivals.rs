@@ -10,8 +10,9 @@ use std::{
 };
 
 use ipnet::IpNet;
+use spectrum_common::geo::Class;
 
-use crate::shield::{Frequent, host};
+use crate::shield::Counts;
 
 /// What all workers know. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct Arrivals(Arc<[Mutex<Part>]>);
 
 #[derive(Debug, Default)]
 struct Part {
-    accepted: Frequent<IpNet>,
+    accepted: Counts,
     served: HashSet<IpAddr>,
 }
 
@@ -29,8 +30,8 @@ impl Arrivals {
     }
 
     /// A client of an application that asks access rules has connected, and no rule speaks of it.
-    pub(super) fn accepted(&self, worker: usize, client: IpAddr) {
-        self.with(worker, |part| part.accepted.add(host(client), 1));
+    pub(super) fn accepted(&self, worker: usize, client: IpAddr, class: Class) {
+        self.with(worker, |part| part.accepted.add(client, class, 1));
     }
 
     /// The clients of a worker whose connections last, and move bytes.
@@ -39,8 +40,8 @@ impl Arrivals {
     }
 
     /// The connections that were accepted since this was last asked.
-    pub fn take(&self) -> Frequent<IpNet> {
-        let mut all = Frequent::default();
+    pub fn take(&self) -> Counts {
+        let mut all = Counts::default();
         for part in self.0.iter() {
             all.merge(&part.lock().unwrap_or_else(PoisonError::into_inner).accepted.take());
         }
@@ -51,6 +52,12 @@ impl Arrivals {
     pub fn serve_any_of(&self, prefix: IpNet) -> bool {
         let serves = |part: &Part| part.served.iter().any(|client| prefix.contains(client));
         self.0.iter().any(|part| serves(&part.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Each client that has a connection which lasts and moves bytes.
+    pub fn served(&self) -> HashSet<IpAddr> {
+        let of = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).served.clone();
+        self.0.iter().flat_map(of).collect()
     }
 
     fn with(&self, worker: usize, change: impl FnOnce(&mut Part)) {

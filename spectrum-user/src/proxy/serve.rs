@@ -48,7 +48,9 @@ async fn run(
     record.classified(app);
     connection.classified(app);
     match table.access(app, address) {
-        Access::NoRule if app.config.ip_firewall => worker.telemetry.arrivals.accepted(worker.index, address.ip()),
+        Access::NoRule if app.config.ip_firewall => {
+            worker.telemetry.arrivals.accepted(worker.index, address.ip(), table.class(address));
+        }
         Access::NoRule => {}
         Access::Allowed(_, by) => record.allowed(outcome::allowed(by)),
         Access::Blocked(_, by) => return Err(Failure::Denied(outcome::blocked(by))),

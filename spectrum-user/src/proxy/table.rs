@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use spectrum_common::geo::Class;
+
 use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
 use crate::{
     geo::{Databases, Kind},
@@ -66,12 +68,17 @@ impl AppTable {
         if !app.config.ip_firewall {
             return Access::NoRule;
         }
-        self.rules.decide(app.config.zone, client.ip(), || self.geo.table.class(client.ip()))
+        self.rules.decide(app.config.zone, client.ip(), || self.class(client))
+    }
+
+    /// What the databases say of a client.
+    pub fn class(&self, client: ClientAddr) -> Class {
+        self.geo.table.class(client.ip())
     }
 
     /// Network and country of a client, as far as there are databases that say.
     pub fn whereabouts(&self, client: ClientAddr) -> (Option<u32>, Option<Country>) {
-        let class = self.geo.table.class(client.ip());
+        let class = self.class(client);
         let asn = self.geo.file(Kind::Asn).map(|_| class.asn);
         let country = self.geo.file(Kind::Country).and_then(|_| Country::of(class.country));
         (asn, country)

@@ -3,7 +3,8 @@
 //! Two kinds of evidence are told apart. Connections that were accepted are *proven*: who completes a handshake gets
 //! what is sent to its address. Sampled packets are not: their source is whatever the sender wrote. If a rule followed
 //! from those, anybody could have a third party blocked by sending packets in its name. So only proven evidence about
-//! one host leads to a rule that acts. All else leads to one that is tried, for an operator to decide.
+//! one host leads to a rule that acts. All else leads to one that is tried, for an operator to decide: also what is
+//! proven of a network or a country, because most of those who are there did nothing.
 
 use std::{
     collections::HashMap,
@@ -11,15 +12,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipnet::IpNet;
+use spectrum_common::geo::Class;
 
-use super::Frequent;
-use crate::model::AutoRules;
+use super::{
+    blame::Blame,
+    counts::{Counts, Proof, Seen, Width},
+    usual::Usual,
+};
+use crate::model::{AutoRules, Target};
 
 /// Looks in a row that must see too much.
 const LOOKS: u32 = 3;
 /// The share of all that one source must have: who is one of a hundred equals does not stand out.
 const SHARE: f64 = 0.01;
+/// The same of an autonomous system or a country: there are few that matter.
+const CLASS_SHARE: f64 = 0.1;
+/// How many times the bound of one source they must do.
+const CLASS_TIMES: f64 = 4.0;
+/// How many times what they do usually.
+const ABOVE_USUAL: f64 = 4.0;
 /// The share of the limit below which a source is calm.
 const CALM_BELOW: f64 = 0.5;
 /// How long it must be calm.
@@ -35,21 +46,18 @@ pub struct Bounds {
     pub connections: f64,
     /// Packets a second, of one source.
     pub packets: f64,
-    /// Rules at once, of each kind of evidence.
+    /// Rules at once, of each kind: by proven evidence, by forgeable, and by network and country.
     pub most: usize,
 }
 
-/// What was seen since the last look.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// Connections accepted, by host: an IPv4 address, or an IPv6 /64.
-    pub connections: Frequent<IpNet>,
-    /// Packets by host, as far as samples tell.
-    pub packets: Frequent<IpNet>,
-    /// Packets by network: an IPv4 /24, or an IPv6 /48.
-    pub networks: Frequent<IpNet>,
-    /// Packets that a rule of ours has stopped.
-    pub matched: HashMap<IpNet, u64>,
+/// Who else there is, beside those who do too much.
+pub trait Bystanders {
+    /// Network and country of an address. None: there is no database.
+    fn class(&self, address: IpAddr) -> Option<Class>;
+    /// Why a target must not be touched, where that is so.
+    fn spares(&self, target: Target) -> Option<&'static str>;
+    /// How many clients that are being served a target names, and how many there are.
+    fn served(&self, target: Target) -> (usize, usize);
 }
 
 /// What to do about rules.
@@ -57,31 +65,29 @@ pub struct Seen {
 pub enum Verdict {
     /// A rule about this; one that is there already gives way.
     Install {
-        target: IpNet,
+        target: Target,
         simulate: bool,
         why: String,
     },
     Withdraw {
-        target: IpNet,
+        target: Target,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Evidence {
-    /// Forgeable, and about many hosts.
-    Network,
-    /// Forgeable.
-    Packets,
-    Connections,
+struct Evidence {
+    proof: Proof,
+    width: Width,
 }
 
 /// What is known of sources that do too much.
 #[derive(Debug, Default)]
 pub struct Mitigation {
     /// How many looks in a row.
-    suspects: HashMap<(IpNet, Evidence), u32>,
-    active: HashMap<IpNet, Active>,
-    held_off: HashMap<IpNet, Instant>,
+    suspects: HashMap<(Target, Evidence), u32>,
+    active: HashMap<Target, Active>,
+    held_off: HashMap<Target, Instant>,
+    usual: Usual,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,101 +97,124 @@ struct Active {
     calm_since: Option<Instant>,
 }
 
-/// The host that an address belongs to: an IPv6 network of 64 bits is one household's or one server's.
-pub fn host(address: IpAddr) -> IpNet {
-    prefix(address, 32, 64)
+/// One that does too much.
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    target: Target,
+    evidence: Evidence,
+    rate: f64,
+    limit: f64,
+    /// Of all.
+    total: f64,
 }
 
-/// The network that an address belongs to, as small as networks are announced.
-pub fn network(address: IpAddr) -> IpNet {
-    prefix(address, 24, 48)
-}
-
-fn prefix(address: IpAddr, v4: u8, v6: u8) -> IpNet {
-    let length = if address.is_ipv4() { v4 } else { v6 };
-    IpNet::new(address, length).unwrap_or_else(|_| address.into()).trunc()
+/// A look: when, and how long after the one before.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    now: Instant,
+    elapsed: Duration,
 }
 
 impl Mitigation {
-    /// Judges what was seen since the last look, `elapsed` ago by a clock that never jumps. `exempt` says why a
-    /// source must not be touched, where that is so.
+    /// Judges what was seen since the last look, `elapsed` ago by a clock that never jumps.
     pub fn look(
         &mut self,
         now: Instant,
         elapsed: Duration,
         seen: &Seen,
         bounds: Bounds,
-        exempt: impl Fn(IpNet) -> Option<&'static str>,
+        others: &impl Bystanders,
     ) -> Vec<Verdict> {
         if elapsed.is_zero() || bounds.mode == AutoRules::Off {
             return Vec::new();
         }
+        let look = Look { now, elapsed };
         self.held_off.retain(|_, until| *until > now);
-        let rate = |count: u64| rate(count, elapsed);
-        let mut verdicts = self.withdraw(now, seen, &rate);
-        let mut over = Vec::new();
-        let kinds = [
-            (Evidence::Connections, &seen.connections, bounds.connections),
-            (Evidence::Packets, &seen.packets, bounds.packets),
-            (Evidence::Network, &seen.networks, bounds.packets),
-        ];
-        for (evidence, counts, limit) in kinds {
-            let least = limit.max(rate(counts.total()) * SHARE);
-            over.extend(
-                counts.iter().map(|(target, count)| (target, evidence, rate(count), limit)).filter(|o| o.2 >= least),
-            );
-        }
-        // A network is to blame only for what its heaviest hosts do not explain.
-        let hosts: Vec<(IpNet, f64)> = seen.packets.iter().map(|(host, count)| (host, rate(count))).collect();
-        over.retain(|(target, evidence, seen, limit)| {
-            let explained =
-                hosts.iter().filter(|(host, rate)| target.contains(host) && rate >= limit).map(|(_, rate)| rate);
-            *evidence != Evidence::Network || seen - explained.sum::<f64>() >= *limit
-        });
+        let mut verdicts = self.withdraw(look, seen);
+        let mut over: Vec<Over> = [Proof::Forgeable, Proof::Proven]
+            .into_iter()
+            .flat_map(|proof| self.over(look, proof, seen.of(proof), bounds, others))
+            .collect();
+        self.learn(look, seen, &over, others);
         let mut suspects = std::mem::take(&mut self.suspects);
         // The better proven first, and of each kind the heavier.
-        over.sort_by(|a, b| b.1.cmp(&a.1).then(b.2.total_cmp(&a.2)));
-        for (target, evidence, seen_rate, limit) in over {
+        over.sort_by(|a, b| b.evidence.cmp(&a.evidence).then(b.rate.total_cmp(&a.rate)));
+        for over in over {
+            let Over { target, evidence, limit, .. } = over;
             let looks = suspects.remove(&(target, evidence)).unwrap_or_default() + 1;
             self.suspects.insert((target, evidence), looks);
             // Better proof takes the place of what could be forged: else somebody could forge it first, on purpose.
             let known = self.active.get(&target).is_some_and(|active| active.evidence >= evidence);
-            // For the same reason the two kinds do not share their places.
-            let is_proven = |evidence| evidence == Evidence::Connections;
-            let places =
-                self.active.values().filter(|active| is_proven(active.evidence) == is_proven(evidence)).count();
+            // For the same reason the kinds do not share their places.
+            let places = self.active.values().filter(|active| active.evidence.kind() == evidence.kind()).count();
             let spared = known || self.held_off.contains_key(&target) || places >= bounds.most;
-            if looks < LOOKS || spared || exempt(target).is_some() {
+            if looks < LOOKS || spared || others.spares(target).is_some() {
                 continue;
             }
-            let simulate = bounds.mode != AutoRules::Enforce || evidence != Evidence::Connections;
-            let total = match evidence {
-                Evidence::Connections => seen.connections.total(),
-                Evidence::Packets => seen.packets.total(),
-                Evidence::Network => seen.networks.total(),
-            };
-            let why = why(evidence, seen_rate, limit, rate(total));
+            let simulate = bounds.mode != AutoRules::Enforce || !evidence.may_act();
+            let why = why(over, others);
             self.active.insert(target, Active { evidence, limit, calm_since: None });
             verdicts.push(Verdict::Install { target, simulate, why });
         }
         verdicts
     }
 
-    fn withdraw(&mut self, now: Instant, seen: &Seen, rate: &impl Fn(u64) -> f64) -> Vec<Verdict> {
+    /// Those that did too much in this look, by one kind of evidence.
+    fn over(&self, look: Look, proof: Proof, counts: &Counts, bounds: Bounds, others: &impl Bystanders) -> Vec<Over> {
+        let of_one = match proof {
+            Proof::Forgeable => bounds.packets,
+            Proof::Proven => bounds.connections,
+        };
+        let total = look.rate(counts.total());
+        let class_of = |address| others.class(address).unwrap_or(Class::UNKNOWN);
+        let (mut blame, mut over) = (Blame::default(), Vec::new());
+        for width in Width::NARROW_FIRST {
+            let limit = if width.is_class() { of_one * CLASS_TIMES } else { of_one };
+            let counts_of = counts.of(width).iter().map(|(target, count)| (target, look.rate(count)));
+            // A wider one is to blame only for what narrower ones do not explain.
+            let to_blame: Vec<(Target, f64)> =
+                counts_of.filter(|(target, rate)| rate - blame.explains(*target) >= limit).collect();
+            for (target, rate) in to_blame {
+                let classes = counts.classes().iter().map(|(class, count)| (class, look.rate(count)));
+                blame.add(target, rate, class_of, classes);
+                let (share, limit) = if width.is_class() {
+                    let Some(usual) = self.usual.of(look.now, proof, target) else { continue };
+                    (CLASS_SHARE, limit.max(usual * ABOVE_USUAL))
+                } else {
+                    (SHARE, limit)
+                };
+                if rate >= limit.max(total * share) {
+                    over.push(Over { target, evidence: Evidence { proof, width }, rate, limit, total });
+                }
+            }
+        }
+        over
+    }
+
+    /// What classes do usually, from those that do not do too much now.
+    fn learn(&mut self, look: Look, seen: &Seen, over: &[Over], others: &impl Bystanders) {
+        if others.class(IpAddr::from([0, 0, 0, 0])).is_none() {
+            self.usual = Usual::default();
+            return;
+        }
+        let did = [Proof::Forgeable, Proof::Proven].into_iter().flat_map(|proof| {
+            let classes =
+                [Width::Asn, Width::Country].into_iter().flat_map(move |width| seen.of(proof).of(width).iter());
+            classes.map(move |(target, count)| (proof, target, look.rate(count)))
+        });
+        let is_over = |proof, target| over.iter().any(|over| over.target == target && over.evidence.proof == proof);
+        self.usual.learn(look.now, look.elapsed, did, is_over);
+    }
+
+    fn withdraw(&mut self, look: Look, seen: &Seen) -> Vec<Verdict> {
         let mut calm = Vec::new();
         for (target, active) in &mut self.active {
-            let counts = match active.evidence {
-                Evidence::Connections => &seen.connections,
-                Evidence::Packets => &seen.packets,
-                Evidence::Network => &seen.networks,
-            };
             // Either shows that it goes on: what gets through, and what the rule stops.
-            let through = counts.iter().find(|(key, _)| key == target).map_or(0, |(_, count)| count);
+            let through = seen.of(active.evidence.proof).did(*target);
             let stopped = seen.matched.get(target).copied().unwrap_or_default();
-            let most = rate(through.max(stopped));
-            if most >= active.limit * CALM_BELOW {
+            if look.rate(through.max(stopped)) >= active.limit * CALM_BELOW {
                 active.calm_since = None;
-            } else if now.duration_since(*active.calm_since.get_or_insert(now)) >= CALM_FOR {
+            } else if look.now.duration_since(*active.calm_since.get_or_insert(look.now)) >= CALM_FOR {
                 calm.push(*target);
             }
         }
@@ -196,12 +225,12 @@ impl Mitigation {
     }
 
     /// A rule of ours ended, or never came to be.
-    pub fn ended(&mut self, target: IpNet) {
+    pub fn ended(&mut self, target: Target) {
         self.active.remove(&target);
     }
 
     /// An operator took a rule of ours away: it does not come back for a while.
-    pub fn taken_away(&mut self, target: IpNet, now: Instant) {
+    pub fn taken_away(&mut self, target: Target, now: Instant) {
         self.active.remove(&target);
         if let Some(until) = now.checked_add(HELD_OFF) {
             self.held_off.insert(target, until);
@@ -209,23 +238,55 @@ impl Mitigation {
     }
 
     /// What the rules that are in force are about.
-    pub fn active(&self) -> impl Iterator<Item = IpNet> {
+    pub fn active(&self) -> impl Iterator<Item = Target> {
         self.active.keys().copied()
+    }
+
+    /// Whether a rule about this is in force.
+    pub fn is_active(&self, target: Target) -> bool {
+        self.active.contains_key(&target)
     }
 }
 
-fn why(evidence: Evidence, rate: f64, limit: f64, total: f64) -> String {
-    let (what, proof) = match evidence {
-        Evidence::Connections => ("connections", "their source is proven"),
-        Evidence::Packets => ("packets", "sampled, their source may be forged"),
-        Evidence::Network => ("packets", "sampled over many hosts, their source may be forged"),
-    };
-    format!("automatic: {rate:.0} {what} a second of {total:.0} in all, where {limit:.0} are too many; {proof}")
+impl Evidence {
+    /// Whether a rule may follow that does more than to be tried.
+    fn may_act(self) -> bool {
+        self == Self { proof: Proof::Proven, width: Width::Host }
+    }
+
+    /// Each kind has places of its own: whether it is about a class, and else how it is proven.
+    fn kind(self) -> (bool, Option<Proof>) {
+        let is_class = self.width.is_class();
+        (is_class, (!is_class).then_some(self.proof))
+    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a moment, compared roughly")]
-fn rate(count: u64, elapsed: Duration) -> f64 {
-    count as f64 / elapsed.as_secs_f64()
+impl Look {
+    #[expect(clippy::cast_precision_loss, reason = "counts of a moment, compared roughly")]
+    fn rate(self, count: u64) -> f64 {
+        count as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+fn why(over: Over, others: &impl Bystanders) -> String {
+    let Over { target, evidence, rate, limit, total } = over;
+    let what = match evidence.proof {
+        Proof::Proven => "connections",
+        Proof::Forgeable => "packets",
+    };
+    let proof = match (evidence.proof, evidence.width) {
+        (Proof::Proven, Width::Host) => "their source is proven",
+        (Proof::Proven, _) => "of many hosts, their sources are proven",
+        (Proof::Forgeable, Width::Host) => "sampled, their source may be forged",
+        (Proof::Forgeable, _) => "sampled over many hosts, their source may be forged",
+    };
+    let why =
+        format!("automatic: {rate:.0} {what} a second of {total:.0} in all, where {limit:.0} are too many; {proof}");
+    if !evidence.width.is_class() {
+        return why;
+    }
+    let (inside, all) = others.served(target);
+    format!("{why}; {inside} of {all} clients that are being served are in it; only an operator makes it act")
 }
 
 #[cfg(test)]

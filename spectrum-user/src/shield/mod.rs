@@ -3,16 +3,20 @@
 //!
 //! Deliberately not here: the answer to a SYN (XDP gives it), the counters (`dataplane`), and when this looks (`daemon`).
 
+mod blame;
+mod counts;
 mod flood;
 mod frequent;
 mod heavy;
 mod mitigation;
 mod scale;
 mod sysctl;
+mod usual;
 
+pub use counts::{Counts, Proof, Seen, Width, host, network, takes_in};
 pub use flood::{Change, Floods, Kind, Totals};
 pub use frequent::Frequent;
 pub use heavy::{HeavyHitters, Weight};
-pub use mitigation::{Bounds, Mitigation, Seen, Verdict, host, network};
+pub use mitigation::{Bounds, Bystanders, Mitigation, Verdict};
 pub use scale::offered as offered_scale;
 pub use sysctl::{Switch, Sysctl, SysctlError, restore};

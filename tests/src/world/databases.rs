@@ -30,11 +30,15 @@ fn database(networks: &[(&str, Value)]) -> Vec<u8> {
 
 /// The shunned clients are in `shunned`, the others in DE; the networks are 64501 and 64500.
 pub fn databases(edge: &Edge, shunned: &str) {
-    let [shunned_v4, shunned_v6] = SHUNNED_NETS;
-    let [v4, v6] = NETS;
-    let countries =
-        [(v4, country("DE")), (v6, country("DE")), (shunned_v4, country(shunned)), (shunned_v6, country(shunned))];
+    let others = NETS.map(|network| (network, 64500, "DE"));
+    let shunned = SHUNNED_NETS.map(|network| (network, 64501, shunned));
+    write(edge, &[others, shunned].concat());
+}
+
+/// These networks with their autonomous systems and countries.
+pub fn write(edge: &Edge, networks: &[(&str, u32, &str)]) {
+    let countries: Vec<(&str, Value)> = networks.iter().map(|(network, _, code)| (*network, country(code))).collect();
     edge.namespace().write("country.mmdb", database(&countries));
-    let asns = [(v4, asn(64500)), (v6, asn(64500)), (shunned_v4, asn(64501)), (shunned_v6, asn(64501))];
+    let asns: Vec<(&str, Value)> = networks.iter().map(|(network, number, _)| (*network, asn(*number))).collect();
     edge.namespace().write("asn.mmdb", database(&asns));
 }

@@ -1,0 +1,171 @@
+//! Whom no automatic rule may name, and whom one would hit.
+
+use std::{cell::OnceCell, collections::HashMap, fs, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use spectrum_common::geo::Class;
+
+use super::logins;
+use crate::{
+    geo::Databases,
+    model::{AccessRule, DesiredState, RuleMode, Scope, Target},
+    proxy::Arrivals,
+    shield::{Bystanders, takes_in},
+    state,
+};
+
+/// A network or country in which more than one in so many of the clients are that are being served is spared.
+const SERVED_SHARE: usize = 10;
+
+/// As things are now. What takes long to find out is found out when it is needed, which is rare.
+pub(super) struct Spared {
+    desired: Arc<DesiredState>,
+    geo: Arc<Databases>,
+    arrivals: Arrivals,
+    /// Addresses of this host, and where operators are.
+    own: OnceCell<Vec<IpAddr>>,
+    /// Clients that are being served, by class.
+    served: OnceCell<HashMap<Class, usize>>,
+}
+
+impl Spared {
+    pub(super) fn new(desired: Arc<DesiredState>, geo: Arc<Databases>, arrivals: Arrivals) -> Self {
+        Self { desired, geo, arrivals, own: OnceCell::new(), served: OnceCell::new() }
+    }
+
+    /// A prefix meets the addresses that it holds, a class those that are of it.
+    fn meets(&self, target: Target, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        match target {
+            Target::Prefix(prefix) => prefix.contains(&address),
+            Target::Asn(_) | Target::Country(_) => takes_in(target, self.geo.table.class(address)),
+        }
+    }
+
+    /// A rule by address, network or country that decides about the target already.
+    fn ruled(&self, target: Target) -> Option<&'static str> {
+        let acts = |rule: &AccessRule| rule.scope == Scope::User && rule.mode == RuleMode::Block && !rule.simulate;
+        let meet = |one: IpNet, other: IpNet| one.contains(&other) || other.contains(&one);
+        self.desired.rules.iter().find_map(|rule| {
+            let (meets, covers) = match (rule.target, target) {
+                (Target::Prefix(prefix), Target::Prefix(target)) => (meet(prefix, target), prefix.contains(&target)),
+                // An allow rule about some of a class is what lets them through whatever is said of the class.
+                (of_rule, target) => (of_rule == target, of_rule == target),
+            };
+            match rule.mode {
+                RuleMode::Allow if meets => Some("an allow rule names it"),
+                // The daemon's own may give way to each other.
+                _ if acts(rule) && covers => Some("a rule names it"),
+                _ => None,
+            }
+        })
+    }
+
+    fn is_own(&self, target: Target) -> bool {
+        let apps = &self.desired.applications;
+        let origins = apps.iter().flat_map(|app| app.origins.iter().map(|origin| origin.address));
+        let edges = apps.iter().flat_map(|app| app.addresses.iter().copied());
+        let own = self.own.get_or_init(|| {
+            let mut own = state::host_addresses().unwrap_or_default();
+            own.extend(operators());
+            own.extend(logins::addresses());
+            own
+        });
+        let holds_pool = |pool: &IpNet| {
+            let inside = matches!(target, Target::Prefix(target) if pool.contains(&target));
+            inside || self.meets(target, pool.network())
+        };
+        self.desired.edge.pools.iter().any(holds_pool)
+            || origins.chain(edges).chain(own.iter().copied()).any(|address| self.meets(target, address))
+    }
+
+    fn is_served(&self, target: Target) -> bool {
+        match target {
+            Target::Prefix(prefix) => self.arrivals.serve_any_of(prefix),
+            Target::Asn(_) | Target::Country(_) => {
+                let (inside, all) = self.served(target);
+                inside * SERVED_SHARE > all
+            }
+        }
+    }
+}
+
+impl Bystanders for Spared {
+    fn class(&self, address: IpAddr) -> Option<Class> {
+        (!self.geo.files.is_empty()).then(|| self.geo.table.class(address))
+    }
+
+    fn spares(&self, target: Target) -> Option<&'static str> {
+        if let Some(why) = self.ruled(target) {
+            return Some(why);
+        }
+        if self.is_served(target) {
+            return Some("a client in it is being served");
+        }
+        self.is_own(target).then_some("it is an address of this node, of an origin or of an operator")
+    }
+
+    fn served(&self, target: Target) -> (usize, usize) {
+        let classes = self.served.get_or_init(|| {
+            let mut classes = HashMap::new();
+            for client in self.arrivals.served() {
+                *classes.entry(self.geo.table.class(client)).or_default() += 1;
+            }
+            classes
+        });
+        let inside = classes.iter().filter(|(class, _)| takes_in(target, **class)).map(|(_, count)| count);
+        (inside.sum(), classes.values().sum())
+    }
+}
+
+/// Who is connected to this host by SSH: the peers of established connections to port 22.
+fn operators() -> Vec<IpAddr> {
+    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+    let texts = tables.into_iter().filter_map(|path| fs::read_to_string(path).ok());
+    texts.flat_map(|text| text.lines().filter_map(peer).collect::<Vec<_>>()).collect()
+}
+
+/// The other end of an established connection to port 22, out of a line of `/proc/net/tcp` (`tcp4_seq_show`,
+/// `net/ipv4/tcp_ipv4.c`): addresses are words in the byte order of the machine.
+fn peer(line: &str) -> Option<IpAddr> {
+    let mut words = line.split_whitespace().skip(1);
+    let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+    let is_ssh = local.rsplit_once(':')?.1 == "0016" && state == "01";
+    let address = remote.rsplit_once(':').filter(|_| is_ssh)?.0;
+    let mut octets = Vec::new();
+    for at in (0..address.len()).step_by(8) {
+        let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
+        octets.extend(word.to_ne_bytes());
+    }
+    let address = match <[u8; 4]>::try_from(&*octets) {
+        Ok(octets) => IpAddr::from(octets),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(&*octets).ok()?),
+    };
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_connected_by_ssh_is_read_off_the_kernels_table() {
+        let lines = [
+            ("  1: 010200C0:0016 070200C0:C350 01 00000000:00000000 00:00000000", Some("192.0.2.7")),
+            ("  1: 010200C0:0016 070200C0:C350 06 00000000:00000000 00:00000000", None),
+            ("  1: 010200C0:01BB 070200C0:C350 01 00000000:00000000 00:00000000", None),
+            ("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when", None),
+            (
+                "  0: 00000000000000000000000000000000:0016 B80D0120000000000000000007000000:C350 01 0:0",
+                Some("2001:db8::7"),
+            ),
+            (
+                "  0: 0000000000000000FFFF0000010200C0:0016 0000000000000000FFFF0000070200C0:C350 01 0:0",
+                Some("192.0.2.7"),
+            ),
+        ];
+        for (line, expected) in lines {
+            assert_eq!(peer(line), expected.map(|address| address.parse().unwrap()), "{line}");
+        }
+    }
+}

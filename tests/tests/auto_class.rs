@@ -1,0 +1,105 @@
+//! Automatic rules by network and country: a flood that no single source explains.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
+
+use std::{
+    process::{Child, Command},
+    time::Duration,
+};
+
+use serde_json::Value;
+use spectrum_tests::{
+    World, config, wait,
+    world::{
+        CLIENT, EDGE,
+        config::Config,
+        databases::{self, GEO},
+    },
+};
+
+/// Of random sources a third is in AS64501 in France, where nobody else is: no client, no origin, not this host.
+const NETWORKS: [(&str, u32, &str); 4] = [
+    ("16.0.0.0/4", 64501, "FR"),
+    ("32.0.0.0/3", 64501, "FR"),
+    ("64.0.0.0/3", 64501, "FR"),
+    ("192.0.2.0/24", 64500, "DE"),
+];
+
+/// Bounds that a slow machine's flood is over: four times as much for a network.
+const SHIELD: &str = "[shield]\nauto_rules = \"enforce\"\nauto_packets = 200\n";
+
+fn node(origin: std::net::SocketAddr, geo: &str) -> Config {
+    config().app("tcp/443").origin(origin).ip_firewall().raw(SHIELD).raw(geo)
+}
+
+struct Flood(Child);
+
+impl Flood {
+    fn begin(world: &World) -> Self {
+        let mut flood = Command::new("hping3");
+        let edge = EDGE.to_string();
+        flood.args(["--syn", "--destport", "443", "--interval", "u100", "--rand-source", "--quiet", &edge]);
+        Self(world.client().namespace().start(flood))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn auto_rules(world: &World) -> Vec<Value> {
+    let rules: Value = serde_json::from_str(&world.edge().spectrum_ok(&["--output", "json", "rule", "list"])).unwrap();
+    rules.as_array().unwrap().iter().filter(|rule| rule["extensions"]["source"] == "auto").cloned().collect()
+}
+
+fn rule_for(world: &World, value: &str) -> Option<Value> {
+    auto_rules(world).into_iter().find(|rule| rule["configuration"]["value"] == value)
+}
+
+#[test]
+fn a_network_that_floods_is_tried_and_told_and_withdrawn_and_stays_away_when_an_operator_says_so() {
+    let world = World::new();
+    world.client().take_answers();
+    databases::write(world.edge(), &NETWORKS);
+    let origin = world.origin().echo();
+    let mut edge = world.edge().run(node(origin.addr(), GEO));
+    let to = edge.at(443);
+    // So long it learns what is usual.
+    wait::pause(Duration::from_secs(22));
+    assert_eq!(auto_rules(&world), Vec::<Value>::new());
+
+    let flood = Flood::begin(&world);
+    let rule = wait::eventually("a rule", || rule_for(&world, "AS64501"));
+    assert_eq!((&rule["mode"], &rule["simulate"]), (&"block".into(), &true.into()), "{rule}");
+    assert_eq!(rule["configuration"]["target"], "asn");
+    let notes = rule["notes"].as_str().unwrap();
+    assert!(notes.contains("many hosts") && notes.contains("only an operator makes it act"), "{notes}");
+    assert!(rule["expires_on"].is_string());
+    let list = world.edge().spectrum_ok(&["rule", "list"]);
+    assert!(list.lines().any(|line| line.contains("AS64501") && line.contains("auto")), "{list}");
+    let why = world.edge().spectrum_ok(&["why", "33.3.3.3", "--to", &to.to_string()]);
+    assert!(why.contains("AS64501"), "{why}");
+    assert!(rule_for(&world, "FR").is_none(), "the country is not to blame for its one network");
+    assert_eq!(edge.counter("blocked"), 0, "what can be forged does not act");
+    assert_eq!(world.client().ask_from(CLIENT, to, b"hi"), b"hi");
+    drop(flood);
+    wait::within(Duration::from_secs(40), || rule_for(&world, "AS64501").is_none().then_some(()))
+        .expect("it is withdrawn");
+    assert!(edge.process().printed().contains("block AS64501 is over: it is calm"));
+
+    let _flood = Flood::begin(&world);
+    wait::eventually("it is there again", || rule_for(&world, "AS64501"));
+    world.edge().spectrum_ok(&["rule", "delete", "AS64501"]);
+    for _ in 0..12 {
+        wait::pause(Duration::from_millis(500));
+        assert!(rule_for(&world, "AS64501").is_none(), "an operator has said no");
+    }
+    assert!(auto_rules(&world).iter().all(|rule| rule["simulate"] == true));
+    // Where no database says whose an address is, there is nobody to blame.
+    edge.reload(node(origin.addr(), ""));
+    wait::pause(Duration::from_secs(5));
+    assert_eq!(auto_rules(&world), Vec::<Value>::new());
+    assert_eq!(world.client().ask_from(CLIENT, to, b"hi"), b"hi");
+}
