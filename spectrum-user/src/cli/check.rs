@@ -99,7 +99,7 @@ fn cut_off(desired: &DesiredState, table: &Table, path: &Path) -> Vec<Diagnostic
 
 async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
     let addresses = state::host_addresses()?;
-    let config = config::load_on(path, &addresses)?;
+    let config = config::load(path, &addresses)?;
     let desired = state::desired(&config, &addresses)?;
     interfaces(&config.node).await?;
     let databases = Databases::load(&config.node.geo, &|_| ()).map_err(|error| config.database_error(&error))?;

@@ -20,7 +20,7 @@ use crate::{
 
 pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Result<ExitCode> {
     let addresses = state::host_addresses()?;
-    let config = config::load_on(path, &addresses)?;
+    let config = config::load(path, &addresses)?;
     let desired = state::desired_kept(&config, &addresses)?;
     require()?;
     let databases = Databases::load(&config.node.geo, &|line| eprintln!("{line}"))

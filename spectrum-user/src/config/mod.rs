@@ -58,13 +58,8 @@ pub struct Config {
     pub(crate) source: Arc<Source>,
 }
 
-/// Reads and checks a file.
-pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    parse(&file::read(path)?, &path.display().to_string())
-}
-
-/// As [`load`], and reports what does not fit this host's addresses together with the rest.
-pub fn load_on(path: &Path, host_addresses: &[IpAddr]) -> Result<Config, ConfigErrors> {
+/// Reads and checks a file, also against the addresses of the host that it is for.
+pub fn load(path: &Path, host_addresses: &[IpAddr]) -> Result<Config, ConfigErrors> {
     read(&file::read(path)?, &path.display().to_string(), Some(host_addresses))
 }
 

@@ -11,7 +11,7 @@ use super::{
     reader::{Found, Table},
     shield, text,
 };
-use crate::model::{EventSink, Filter, Geo, Instance, Listen, Node, Shield, UdpFragments, XdpMode};
+use crate::model::{EventSink, Filter, Geo, Instance, Node, Shield, UdpFragments, XdpMode};
 
 /// Reads the five tables, and what `[node]` says of fragments. What could not be used is reported and stands in the result
 /// as its default.
@@ -37,7 +37,7 @@ fn default(instance: &Instance) -> Node {
         instance: instance.clone(),
         state_dir: state_dir(instance),
         workers: 0,
-        api: vec![Listen::Unix(PathBuf::from(format!("/run/spectrum/{instance}.sock")))],
+        api: vec![PathBuf::from(format!("/run/spectrum/{instance}.sock"))],
         metrics: None,
         events: None,
         drain: Duration::from_secs(30),
@@ -103,7 +103,7 @@ fn distinct(table: &Table<'_>, found: Vec<Found<String>>) -> Vec<String> {
     names
 }
 
-fn read_api(mut table: Table<'_>) -> Option<Vec<Listen>> {
+fn read_api(mut table: Table<'_>) -> Option<Vec<PathBuf>> {
     let empty = Fault::new("`spectrum status` and the other commands need a control socket")
         .help("write listen = [\"unix:/run/spectrum/default.sock\"], or remove the key");
     let listen = table.list("listen", Some(empty), listen);
@@ -112,14 +112,14 @@ fn read_api(mut table: Table<'_>) -> Option<Vec<Listen>> {
     Some(listen?.value.into_iter().map(|found| found.value).collect())
 }
 
-fn listen(value: &str) -> Result<Listen, Fault> {
+fn listen(value: &str) -> Result<PathBuf, Fault> {
     if let Some(path) = value.strip_prefix("unix:") {
         let path = text::absolute_path(path)?;
         if path.as_os_str().len() > LONGEST_SOCKET_PATH {
             let fault = Fault::new(format!("the path of a unix socket has at most {LONGEST_SOCKET_PATH} bytes"));
             return Err(fault.help("write a shorter one"));
         }
-        return Ok(Listen::Unix(path));
+        return Ok(path);
     }
     if value.parse::<SocketAddr>().is_ok() {
         return Err(Fault::later("the API over TCP", "write \"unix:/run/spectrum/default.sock\""));

@@ -66,7 +66,7 @@ pub enum Source {
 impl Source {
     fn read(&self) -> anyhow::Result<Config> {
         let config = match self {
-            Self::File(path) => config::load_on(path, &state::host_addresses()?)?,
+            Self::File(path) => config::load(path, &state::host_addresses()?)?,
             Self::Text { text, name } => config::parse(text, name)?,
         };
         for note in &config.notes {

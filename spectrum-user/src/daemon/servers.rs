@@ -15,10 +15,7 @@ use tokio::{
 };
 
 use super::{Call, View};
-use crate::{
-    api,
-    model::{Listen, Node},
-};
+use crate::{api, model::Node};
 
 /// Running servers.
 pub(super) struct Servers {
@@ -31,11 +28,8 @@ impl Servers {
     pub(super) async fn start(node: &Node, view: &Arc<View>, callers: &mpsc::Sender<Call>) -> anyhow::Result<Self> {
         let (stop, _) = watch::channel(false);
         let mut servers = Self { stop, tasks: Vec::new(), sockets: Vec::new() };
-        for listen in &node.api {
-            // Over TCP it would need a token; the configuration refuses that until it is built.
-            if let Listen::Unix(path) = listen {
-                servers.control(path, view, callers).with_context(|| format!("listen on {}", path.display()))?;
-            }
+        for path in &node.api {
+            servers.control(path, view, callers).with_context(|| format!("listen on {}", path.display()))?;
         }
         if let Some(address) = node.metrics {
             let listener =

@@ -11,7 +11,6 @@ use ipnet::IpNet;
 use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder,
     packet_route::{
-        address::AddressAttribute,
         link::{LinkAttribute, LinkXdp, XdpAttached},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
     },
@@ -126,29 +125,6 @@ impl Netlink {
         let error = |source| NetlinkError { doing: "list the network interfaces".to_owned(), source };
         let links: Vec<_> = self.handle.link().get().execute().try_collect().await.map_err(error)?;
         Ok(links.into_iter().filter_map(|link| interface(link.header.index, link.attributes)).collect())
-    }
-
-    pub async fn interface(&self, name: &str) -> Result<Option<Interface>, NetlinkError> {
-        Ok(self.interfaces().await?.into_iter().find(|interface| interface.name == name))
-    }
-
-    /// Every address of this host, on any interface.
-    pub async fn addresses(&self) -> Result<Vec<IpAddr>, NetlinkError> {
-        let error = |source| NetlinkError { doing: "list the addresses of this host".to_owned(), source };
-        let messages: Vec<_> = self.handle.address().get().execute().try_collect().await.map_err(error)?;
-        // IFA_LOCAL is the address itself; IFA_ADDRESS is the peer's on a point-to-point link, and all that IPv6 has.
-        let own = |attributes: Vec<AddressAttribute>| {
-            let mut found = None;
-            for attribute in attributes {
-                match attribute {
-                    AddressAttribute::Local(address) => found = Some(address),
-                    AddressAttribute::Address(address) => found = found.or(Some(address)),
-                    _ => {}
-                }
-            }
-            found
-        };
-        Ok(messages.into_iter().filter_map(|message| own(message.attributes)).collect())
     }
 
     /// The local routes that this program has added.

@@ -73,10 +73,6 @@ impl Admission {
         }
         Some(Permit(Arc::clone(&self.0)))
     }
-
-    pub fn limit(&self) -> usize {
-        self.0.limit
-    }
 }
 
 impl Drop for Permit {

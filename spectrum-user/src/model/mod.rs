@@ -21,7 +21,7 @@ pub use desired::{DesiredState, Zone};
 pub use edge::{ClosedPorts, Connectivity, Edge, EdgeIps, UdpFragments};
 pub use geo::{Geo, GeoMemory};
 pub use id::{AppId, InvalidId, RuleId, ZoneId};
-pub use node::{EventSink, Filter, Instance, InvalidInstance, Listen, Node, XdpMode};
+pub use node::{EventSink, Filter, Instance, InvalidInstance, Node, XdpMode};
 pub use origin::{DirectOrigin, InvalidOrigin};
 pub use port::{InvalidPortRange, PortRange};
 pub use protocol::{InvalidProtocol, Protocol, Transport};

@@ -11,8 +11,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Traffic threads; 0: one per core.
     pub workers: usize,
-    /// Where the control socket listens.
-    pub api: Vec<Listen>,
+    /// Where control sockets stand.
+    pub api: Vec<PathBuf>,
     /// Where metrics and health are served, if anywhere.
     pub metrics: Option<SocketAddr>,
     pub events: Option<EventSink>,
@@ -58,12 +58,6 @@ impl XdpMode {
             Self::Off => "off",
         }
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    Unix(PathBuf),
-    Tcp(SocketAddr),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Ports and ranges of them.
 
-use std::{fmt, num::NonZeroU16, ops::RangeInclusive};
+use std::{fmt, num::NonZeroU16};
 
 /// One or more consecutive ports, never port 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,10 +52,6 @@ impl PortRange {
 
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
-    }
-
-    pub fn ports(self) -> RangeInclusive<u16> {
-        self.first()..=self.last()
     }
 
     /// The port of `onto` that stands where `port` stands in this range: 1005 of 1000-2000 is 3005 of 3000-4000.

@@ -94,14 +94,6 @@ impl AppTable {
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
     }
-
-    pub fn app(&self, id: AppId) -> Option<&Arc<App>> {
-        self.apps.get(&id)
-    }
-
-    pub fn apps(&self) -> impl Iterator<Item = &Arc<App>> {
-        self.apps.values()
-    }
 }
 
 #[cfg(test)]

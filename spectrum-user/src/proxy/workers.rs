@@ -31,7 +31,6 @@ pub struct Workers {
     running: usize,
     cut: usize,
     died: bool,
-    budget: Budget,
 }
 
 /// What open connections came to.
@@ -125,12 +124,7 @@ impl Workers {
                 .and_then(|_| start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))))
                 .map_err(|source| StartError::Thread { worker: index, source })?;
         }
-        Ok(Self { phase, ended, running, cut: 0, died: false, budget })
-    }
-
-    /// What the descriptors of this process allow.
-    pub const fn budget(&self) -> Budget {
-        self.budget
+        Ok(Self { phase, ended, running, cut: 0, died: false })
     }
 
     /// Ready when a worker has ended without being told to: a bug, after which its share of connections is not served.

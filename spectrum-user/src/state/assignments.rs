@@ -27,11 +27,8 @@ impl Assignments {
         self.0.get(hostname).copied().unwrap_or_default()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Addresses)> {
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Addresses)> {
         self.0.iter().map(|(hostname, addresses)| (hostname.as_str(), *addresses))
     }
 

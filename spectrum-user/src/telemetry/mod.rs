@@ -13,18 +13,9 @@ pub mod logging;
 mod metrics;
 mod node_event;
 
-use prometheus_client::{encoding::text, registry::Registry};
-
 pub use counter::Counter;
 pub(crate) use event::timestamp;
 pub use event::{Event, EventKind, Matched};
 pub use event_log::{EventLog, EventLogError, EventReader};
 pub use metrics::{AppMetrics, AppShard, DIAL_STATUSES, Metrics, NodeShard};
 pub use node_event::{NodeEvent, NodeEventKind};
-
-/// Everything that is registered, as `/metrics` answers it (`OpenMetrics` text).
-pub fn encode(registry: &Registry) -> Result<String, std::fmt::Error> {
-    let mut answer = String::new();
-    text::encode(&mut answer, registry)?;
-    Ok(answer)
-}

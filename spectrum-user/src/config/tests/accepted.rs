@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::model::{
-    AppId, ClosedPorts, Connectivity, EdgeIps, EventSink, Instance, Listen, RuleMode, Scope, SpliceMode, UdpFragments,
-    XdpMode, ZoneId,
+    AppId, ClosedPorts, Connectivity, EdgeIps, EventSink, Instance, RuleMode, Scope, SpliceMode, UdpFragments, XdpMode,
+    ZoneId,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/spectrum.example.toml");
@@ -35,7 +35,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!((node.filter.mode, node.workers, node.drain), (XdpMode::Auto, 0, Duration::from_secs(30)));
     assert_eq!(node.instance, Instance::default());
     assert_eq!(node.state_dir, PathBuf::from("/var/lib/spectrum"));
-    assert_eq!(node.api, [Listen::Unix(PathBuf::from("/run/spectrum/default.sock"))]);
+    assert_eq!(node.api, [PathBuf::from("/run/spectrum/default.sock")]);
     assert_eq!((node.metrics, &node.events), (None, &None));
     assert_eq!((config.edge.pools.len(), config.edge.closed_ports), (0, ClosedPorts::Drop));
     assert_eq!(config.edge.udp_fragments, UdpFragments::Drop);
@@ -49,7 +49,7 @@ fn what_is_not_said_has_a_default() {
 fn another_instance_has_its_own_socket_and_state() {
     let node = good("[node]\nxdp_mode = \"off\"\ninstance = \"b\"\n").node;
     assert_eq!(node.state_dir, PathBuf::from("/var/lib/spectrum/b"));
-    assert_eq!(node.api, [Listen::Unix(PathBuf::from("/run/spectrum/b.sock"))]);
+    assert_eq!(node.api, [PathBuf::from("/run/spectrum/b.sock")]);
 }
 
 #[test]
@@ -264,7 +264,7 @@ listen = ["198.51.100.53:53"]
 #[test]
 fn the_file_of_the_specification_is_right_as_far_as_it_is_built() {
     let config = good(SPECIFIED);
-    assert_eq!(config.node.api, [Listen::Unix(PathBuf::from("/run/spectrum/api.sock"))]);
+    assert_eq!(config.node.api, [PathBuf::from("/run/spectrum/api.sock")]);
     assert_eq!(config.applications[0].origins[0].to_string(), "tcp://192.0.2.1:3000-4000");
     assert!(config.applications[0].ip_firewall);
     assert_eq!(config.rules[0].notes, "scanner");

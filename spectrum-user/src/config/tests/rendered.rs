@@ -75,7 +75,7 @@ fn broken_toml_is_reported_with_its_places_and_nothing_else() {
 fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let refused = |name: &str| load(&path(name)).unwrap_err().to_string();
+    let refused = |name: &str| load(&path(name), &[]).unwrap_err().to_string();
 
     let text = refused("absent.toml");
     let expected = "error: cannot read the configuration: No such file or directory (os error 2)\n  --> ";
@@ -94,7 +94,7 @@ fn files_that_cannot_be_read() {
     assert!(refused("large.toml").contains("larger than 64 MiB"), "{}", refused("large.toml"));
 
     fs::write(path("good.toml"), NODE).unwrap();
-    assert!(load(&path("good.toml")).is_ok());
+    assert!(load(&path("good.toml"), &[]).is_ok());
     // Root reads whatever the mode says.
     if !nix::unistd::geteuid().is_root() {
         fs::set_permissions(path("good.toml"), fs::Permissions::from_mode(0o000)).unwrap();
