@@ -30,6 +30,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    pub(super) const fn client(&self) -> ClientAddr {
+        self.client
+    }
+
     /// Ends the connection: its task sees the failure the next time it is polled, which is at once.
     pub(super) fn end(&self, failure: Failure) {
         self.ending.borrow_mut().get_or_insert(failure);
@@ -138,12 +142,6 @@ impl Connections {
             }
         }
         ended
-    }
-}
-
-impl Connection {
-    pub(super) const fn client(&self) -> ClientAddr {
-        self.client
     }
 }
 

@@ -2,8 +2,7 @@
 //! at all, and the file before it as `rules.json.last`, for the day when the newer one cannot be read.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -14,7 +13,7 @@ use super::object::{Configuration, mode, moment};
 use crate::{
     config,
     model::{AccessRule, Geo, Scope, Zone},
-    state::replace_file,
+    state::document::{self, Unreadable},
 };
 
 /// The kept rules cannot be used.
@@ -122,7 +121,7 @@ pub fn write<'a>(
         let _ = fs::remove_file(&last);
         fs::hard_link(&path, &last).map_err(|cause| failed("link", &last, cause))?;
     }
-    replace_file(&path, &text).map_err(|error| failed(error.step, &error.path, error.cause))
+    document::replace(&path, &text).map_err(|error| failed(error.step, &error.path, error.cause))
 }
 
 fn last(state_dir: &Path) -> PathBuf {
@@ -131,19 +130,13 @@ fn last(state_dir: &Path) -> PathBuf {
 
 /// `Ok(Ok(None))`: there is no file. `Ok(Err(why))`: what is there is no list of rules.
 fn parse(path: &Path) -> Result<Result<Option<Document>, String>, RuleStoreError> {
-    let mut text = Vec::new();
-    match File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
-        Err(cause) => return Err(RuleStoreError::Read { path: path.to_owned(), cause }),
-        Ok(_) if text.len() as u64 > LARGEST => return Ok(Err(format!("it is larger than {} MiB", LARGEST >> 20))),
-        Ok(_) => {}
+    match document::read(path, VERSION, LARGEST) {
+        Ok(document) => Ok(Ok(Some(document))),
+        Err(Unreadable::Absent) => Ok(Ok(None)),
+        Err(Unreadable::Corrupt(why)) => Ok(Err(why)),
+        Err(Unreadable::Newer(version)) => Err(RuleStoreError::Newer { path: path.to_owned(), version }),
+        Err(Unreadable::Io(cause)) => Err(RuleStoreError::Read { path: path.to_owned(), cause }),
     }
-    // The version first: what a newer program writes need not have this shape.
-    let version = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|any| any.get("version")?.as_u64());
-    if let Some(version) = version.filter(|version| *version > VERSION) {
-        return Err(RuleStoreError::Newer { path: path.to_owned(), version });
-    }
-    Ok(serde_json::from_slice(&text).map(Some).map_err(|error| error.to_string()))
 }
 
 /// Rules that cannot be read (a zone that is gone, say) are left out and told; those whose time is over just end.

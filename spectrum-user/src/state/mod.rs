@@ -5,6 +5,7 @@
 
 mod allocate;
 mod assignments;
+pub mod document;
 mod host;
 mod pool;
 mod store;
@@ -17,7 +18,7 @@ pub use self::{
     allocate::allocate,
     assignments::{Addresses, Assignments, Family},
     host::host_addresses,
-    store::{ReplaceError, StoreError, replace_file},
+    store::StoreError,
 };
 use crate::{
     config::{Config, ConfigErrors},
