@@ -233,3 +233,60 @@ fn rules_by_network_and_country_can_be_made_while_the_daemon_runs() {
     }
     assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi");
 }
+
+#[test]
+fn a_database_that_operators_rules_need_is_not_taken_away_by_a_reload() {
+    let world = World::new();
+    databases(world.edge(), "FR");
+    let origin = world.origin().echo();
+    let mut edge = world.edge().run(node(origin.addr()));
+    world.edge().spectrum_ok(&["rule", "create", "block", "FR"]);
+    let without = || config().app("tcp/443").on(&[EDGE, EDGE_V6]).origin(origin.addr()).ip_firewall();
+    let asn_alone = || without().raw("[geo]\nasn = \"/mnt/asn.mmdb\"\n");
+    for file in [without(), asn_alone()] {
+        world.edge().write_config(file);
+        let output = world.edge().spectrum(&["reload"]);
+        edge.await_ready();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("block FR") && said.contains("[geo]") && said.contains("rule delete"), "{said}");
+        assert_shunned(&world, &edge);
+    }
+    world.edge().spectrum_ok(&["rule", "delete", "FR"]);
+    world.edge().spectrum_ok(&["rule", "create", "block", "AS64501"]);
+    edge.reload(asn_alone());
+    assert_eq!(edge.status()["daemon"]["problem"], serde_json::Value::Null, "what is left is asked of what is left");
+    assert_shunned(&world, &edge);
+}
+
+#[test]
+fn a_kept_rule_without_its_database_is_told_and_comes_back_with_it() {
+    let world = World::new();
+    databases(world.edge(), "FR");
+    let origin = world.origin().echo();
+    let mut edge = world.edge().run(node(origin.addr()));
+    for target in ["FR", "AS64501", "192.0.2.200"] {
+        world.edge().spectrum_ok(&["rule", "create", "block", target]);
+    }
+    assert!(edge.terminate().success());
+    let without = config().app("tcp/443").on(&[EDGE, EDGE_V6]).origin(origin.addr()).ip_firewall();
+    let mut edge = world.edge().run(without);
+    assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi");
+    let status = edge.status();
+    assert_eq!(status["daemon"]["rules"]["operator"], 1, "{status}");
+    assert_eq!(status["daemon"]["left_out"].as_array().unwrap().len(), 2, "{status}");
+    let text = world.edge().spectrum_ok(&["status"]);
+    assert!(text.contains("rule block FR is not in force: nothing tells which addresses are of FR"), "{text}");
+    // It is not lost when the rules are written anew, and can be taken away for good.
+    world.edge().spectrum_ok(&["rule", "create", "block", "192.0.2.201"]);
+    let id = text.lines().find(|line| line.contains("AS64501")).unwrap().rsplit_once("(rule ").unwrap().1;
+    world.edge().spectrum_ok(&["rule", "delete", id.trim_end_matches(')')]);
+    edge.reload(node(origin.addr()));
+    assert_shunned(&world, &edge);
+    assert!(edge.status()["daemon"]["left_out"].as_array().unwrap().is_empty());
+    assert!(edge.terminate().success());
+    let edge = world.edge().run(node(origin.addr()));
+    assert_shunned(&world, &edge);
+    let list = world.edge().spectrum_ok(&["rule", "list"]);
+    assert!(list.contains("FR") && list.contains("192.0.2.201") && !list.contains("AS64501"), "{list}");
+}

@@ -105,6 +105,9 @@ fn show_daemon(daemon: &DaemonStatus) {
     if let Some(geo) = &daemon.geo {
         show_geo(geo);
     }
+    for left in &daemon.left_out {
+        output::line(&format!("{left}\n"));
+    }
     let rules = &daemon.rules;
     if rules.operator + rules.auto > 0 {
         output::line(&format!(

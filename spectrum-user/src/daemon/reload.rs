@@ -12,15 +12,16 @@ use super::{
     geo,
     logins::{self, LOGIN},
     notify,
+    rules::kept,
     start::{desired, report_foreign},
 };
 use crate::{
     config::ConfigErrors,
     dataplane::instance::{InstanceError, Report},
     geo::Databases,
-    model::{AccessRule, DesiredState, Node},
+    model::{AccessRule, DesiredState, Geo, Node},
     proxy::{AccessRules, AppTable},
-    rules::{Now, RuleSource},
+    rules::{self, Now, RuleSource},
 };
 
 /// What a reload did.
@@ -97,7 +98,10 @@ impl Running {
         let is_over = |rule: &AccessRule| anew || !config.node.geo.knows(rule.target);
         let made = before.rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
         let made = made.filter(|(rule, facts)| facts.source != RuleSource::Auto || !is_over(rule));
-        let (book, gone) = self.book.join(&mut desired, made, Now::read());
+        let now = Now::read();
+        let again = rules::again(&self.left_out, &desired.zones, &config.node.geo);
+        let (book, gone) = self.book.join(&mut desired, made.chain(kept(&again.rules, now)), now);
+        groundless(&desired, &config.node.geo)?;
         let found = geo::find(&config, &self.geo).await?;
         let new_geo = !Arc::ptr_eq(&found.databases, &self.geo) || config.node.geo.memory != self.node.geo.memory;
         self.refuse_cutting_off_by_file(&before, &desired, &found.databases, wishes)?;
@@ -124,6 +128,7 @@ impl Running {
             }
         };
         self.book = book;
+        self.left_out = again.left_out;
         self.auto.keep(&desired, &self.book);
         let mut messages: Vec<String> =
             config.notes.iter().map(|note| note.to_string().trim_end().to_owned()).collect();
@@ -204,6 +209,28 @@ impl Reloaded {
         format!("revision {revision}, {writes} writes to the kernel, {applications} applications")
     }
 }
+
+/// Refuses to take away what tells whom a rule names: it would be in the list, and do nothing.
+fn groundless(desired: &DesiredState, geo: &Geo) -> anyhow::Result<()> {
+    let groundless: Vec<String> = desired
+        .rules
+        .iter()
+        .filter(|rule| !geo.knows(rule.target))
+        .map(|rule| format!("{} {}", rule.mode.as_str(), rule.target))
+        .collect();
+    let few = groundless.get(..MOST_NAMED.min(groundless.len())).unwrap_or_default().join(", ");
+    let more = groundless.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    anyhow::ensure!(
+        groundless.is_empty(),
+        "[geo] of the file names no database for rules that were made while the daemon ran: {few}{more}; name it again, or \
+         delete these rules first (`spectrum rule delete`)"
+    );
+    Ok(())
+}
+
+/// Rules that one message names.
+const MOST_NAMED: usize = 8;
 
 /// Refuses changes that only a restart can make.
 fn fixed(before: &Node, after: &Node) -> anyhow::Result<()> {

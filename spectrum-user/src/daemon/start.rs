@@ -26,7 +26,7 @@ use crate::{
     listen::Listeners,
     model::{DesiredState, Node},
     proxy::{AccessRules, AppTable, Arrivals, Telemetry, Workers},
-    rules::Book,
+    rules::{Book, LeftOut},
     state,
     telemetry::{EventLog, Metrics},
 };
@@ -47,6 +47,8 @@ pub struct Running {
     pub(super) servers: Servers,
     pub(super) protection: Watch,
     pub(super) book: Book,
+    /// Kept rules that mean nothing under this file.
+    pub(super) left_out: Vec<LeftOut>,
     pub(super) auto: Auto,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) view: Arc<View>,
@@ -84,7 +86,7 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog, wishes: &Wishes
     let mut desired = desired(&config)?;
     let geo = geo::find(&config, &Arc::default()).await?.databases;
     let node = config.node.clone();
-    let book = rules::begin(&mut desired, &node)?;
+    let (book, left_out) = rules::begin(&mut desired, &node)?;
     refuse_cutting_off(&desired, &geo, wishes)?;
     let netlink = Netlink::open().context("open netlink")?;
     let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
@@ -92,8 +94,12 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog, wishes: &Wishes
         log::info!("took over the pins in {}", kernel.pins().directory().display());
     }
     let mut starting = Starting { kernel, netlink };
-    match starting.serve(source, node, geo, desired, book).await {
-        Ok(join) => Ok(join(starting)),
+    match starting.serve(source, node, geo, desired, (book, left_out)).await {
+        Ok(join) => {
+            let running = join(starting);
+            running.tell_rules();
+            Ok(running)
+        }
         Err(error) => {
             starting.undo().await;
             Err(error)
@@ -136,7 +142,7 @@ impl Starting {
         node: Node,
         geo: Arc<Databases>,
         desired: DesiredState,
-        book: Book,
+        (book, left_out): (Book, Vec<LeftOut>),
     ) -> anyhow::Result<Join> {
         let workers = worker_count(&node);
         let listeners = Listeners::bind(workers)?;
@@ -200,6 +206,7 @@ impl Starting {
             servers,
             protection,
             book,
+            left_out,
             auto: Auto::default(),
             calls,
             view,

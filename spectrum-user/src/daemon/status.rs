@@ -69,6 +69,9 @@ pub struct DaemonStatus {
     pub applications: Vec<AppStatus>,
     #[serde(default)]
     pub rules: RuleCounts,
+    /// Kept rules of operators that are not in force, and why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

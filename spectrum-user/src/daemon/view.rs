@@ -50,6 +50,7 @@ struct Progress {
     geo: Option<GeoReport>,
     floods: Vec<Flood>,
     held: RuleCounts,
+    left_out: Vec<String>,
 }
 
 impl View {
@@ -96,8 +97,12 @@ impl View {
         });
     }
 
-    pub(super) fn held(&self, counts: RuleCounts) {
-        self.change(|progress| progress.held = counts);
+    /// Rules that are there, and kept ones that are not in force.
+    pub(super) fn held(&self, counts: RuleCounts, left_out: Vec<String>) {
+        self.change(|progress| {
+            progress.held = counts;
+            progress.left_out = left_out;
+        });
     }
 
     /// How many access rules there are.
@@ -235,6 +240,7 @@ impl View {
             listening: self.listening,
             applications,
             rules: progress.held,
+            left_out: progress.left_out,
         }
     }
 

@@ -10,5 +10,5 @@ mod store;
 pub use self::{
     book::{Book, Facts, Now, RuleSource},
     object::{Configuration, Extensions, RuleObject, RuleScope},
-    store::{Kept, Loaded, RuleStoreError, read, write},
+    store::{Kept, LeftOut, Loaded, RuleStoreError, again, read, write},
 };

@@ -2,7 +2,7 @@
 //! at all, and the file before it as `rules.json.last`, for the day when the newer one cannot be read.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::object::{Configuration, mode, moment};
 use crate::{
     config,
-    model::{AccessRule, Geo, Scope, Zone},
+    model::{AccessRule, Geo, RuleId, Scope, Zone},
     state::document::{self, Unreadable},
 };
 
@@ -40,11 +40,19 @@ pub struct Kept {
     pub modified: SystemTime,
 }
 
+/// A rule that means nothing now, because its zone or its database is gone: kept for the day when that is back.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    written: Written,
+    why: String,
+}
+
 /// What was read.
 #[derive(Debug, Default)]
 pub struct Loaded {
     pub rules: Vec<Kept>,
-    /// What an operator should know: rules that are left out, an older file that was taken.
+    pub left_out: Vec<LeftOut>,
+    /// What an operator should know: rules that are left out or have ended, an older file that was taken.
     pub notes: Vec<String>,
 }
 
@@ -56,7 +64,7 @@ struct Document {
 }
 
 /// The keys that a rule has in the configuration file, so that one reader reads both; and two moments.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     id: String,
@@ -85,11 +93,11 @@ pub fn read(state_dir: &Path, zones: &[Zone], geo: &Geo) -> Result<Loaded, RuleS
     let (path, last) = (state_dir.join(NAME), last(state_dir));
     let why = match parse(&path)? {
         Ok(None) => return Ok(Loaded::default()),
-        Ok(Some(document)) => return Ok(understand(document, zones, geo)),
+        Ok(Some(document)) => return Ok(understand(document.rules, zones, geo)),
         Err(why) => why,
     };
     let Ok(Some(document)) = parse(&last)? else { return Err(RuleStoreError::Corrupt { path, last, why }) };
-    let mut loaded = understand(document, zones, geo);
+    let mut loaded = understand(document.rules, zones, geo);
     loaded.notes.insert(
         0,
         format!(
@@ -101,15 +109,22 @@ pub fn read(state_dir: &Path, zones: &[Zone], geo: &Geo) -> Result<Loaded, RuleS
     Ok(loaded)
 }
 
+/// Reads anew what was left out: another file may know the zone, or name a database.
+pub fn again(left_out: &[LeftOut], zones: &[Zone], geo: &Geo) -> Loaded {
+    understand(left_out.iter().map(|left| left.written.clone()).collect(), zones, geo)
+}
+
 /// Replaces what is kept. After this returns it survives a loss of power.
 pub fn write<'a>(
     state_dir: &Path,
     rules: impl Iterator<Item = (&'a AccessRule, SystemTime, SystemTime)>,
+    left_out: &[LeftOut],
     zones: &[Zone],
 ) -> Result<(), RuleStoreError> {
     let path = state_dir.join(NAME);
     let written = rules.map(|(rule, created, modified)| Written::of(rule, created, modified, zones));
-    let document = Document { version: VERSION, rules: written.collect() };
+    let document =
+        Document { version: VERSION, rules: written.chain(left_out.iter().map(|left| left.written.clone())).collect() };
     let failed = |step: &'static str, path: &Path, cause| RuleStoreError::Write { step, path: path.to_owned(), cause };
     let mut text =
         serde_json::to_vec_pretty(&document).map_err(|error| failed("encode", &path, io::Error::from(error)))?;
@@ -140,20 +155,37 @@ fn parse(path: &Path) -> Result<Result<Option<Document>, String>, RuleStoreError
 }
 
 /// Rules that cannot be read (a zone that is gone, say) are left out and told; those whose time is over just end.
-fn understand(document: Document, zones: &[Zone], geo: &Geo) -> Loaded {
+fn understand(rules: Vec<Written>, zones: &[Zone], geo: &Geo) -> Loaded {
     let mut loaded = Loaded::default();
     let now = SystemTime::now();
-    for written in document.rules {
+    for written in rules {
         let name = format!("{} {}", written.mode, written.configuration.value);
-        match written.read(zones, geo) {
+        match written.clone().read(zones, geo) {
             Ok(kept) if kept.rule.has_ended(now) => {
                 loaded.notes.push(format!("the operator's rule {name} has ended in the meantime"));
             }
             Ok(kept) => loaded.rules.push(kept),
-            Err(why) => loaded.notes.push(format!("the operator's rule {name} is left out: {why}")),
+            Err(why) => {
+                let left = LeftOut { written, why };
+                loaded.notes.push(left.to_string());
+                loaded.left_out.push(left);
+            }
         }
     }
     loaded
+}
+
+impl LeftOut {
+    pub fn is(&self, id: RuleId) -> bool {
+        self.written.id == id.to_string()
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written { id, mode, configuration, .. } = &self.written;
+        write!(f, "the operator's rule {mode} {} is not in force: {} (rule {id})", configuration.value, self.why)
+    }
 }
 
 impl Written {
@@ -194,7 +226,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{RuleId, RuleMode, Target, ZoneId};
+    use crate::model::{RuleMode, Target, ZoneId};
 
     fn zones() -> Vec<Zone> {
         vec![Zone { id: ZoneId::derive(&["example.com"]), name: "example.com".to_owned() }]
@@ -218,7 +250,7 @@ mod tests {
     }
 
     fn keep(directory: &Path, rules: &[AccessRule]) {
-        write(directory, rules.iter().map(|rule| (rule, whole_seconds(), whole_seconds())), &zones()).unwrap();
+        write(directory, rules.iter().map(|rule| (rule, whole_seconds(), whole_seconds())), &[], &zones()).unwrap();
     }
 
     #[test]
@@ -271,5 +303,12 @@ mod tests {
         let others = [Zone { id: ZoneId::derive(&["example.net"]), name: "example.net".to_owned() }];
         let loaded = read(directory.path(), &others, &Geo::default()).unwrap();
         assert!(loaded.rules.is_empty() && loaded.notes[0].contains("no zone"), "{:?}", loaded.notes);
+        // It is kept, and means something again with the zone.
+        write(directory.path(), std::iter::empty(), &loaded.left_out, &others).unwrap();
+        assert!(loaded.left_out[0].is(rule("192.0.2.1/32").id));
+        let loaded =
+            again(&read(directory.path(), &others, &Geo::default()).unwrap().left_out, &zones(), &Geo::default());
+        assert_eq!(loaded.rules.into_iter().map(|kept| kept.rule).collect::<Vec<_>>(), [rule("192.0.2.1/32")]);
+        assert!(loaded.left_out.is_empty());
     }
 }

@@ -23,24 +23,28 @@ use super::{Running, calls::Call};
 use crate::{
     dataplane::rules::RuleChange,
     model::{AccessRule, DesiredState, Node, Zone},
-    rules::{self, Book, Facts, Kept, Now, RuleObject, RuleSource},
+    rules::{self, Book, Facts, Kept, LeftOut, Now, RuleObject, RuleSource},
 };
 
 /// Joins the file's rules with those that were kept.
-pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<Book> {
+pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<(Book, Vec<LeftOut>)> {
     let now = Now::read();
     let loaded = rules::read(&node.state_dir, &desired.zones, &node.geo)?;
     for note in &loaded.notes {
         log::warn!("{note}");
     }
-    let made = loaded.rules.iter().map(|Kept { rule, created, modified }| {
-        (rule, Facts::new(RuleSource::Operator, rule, now).made(*created, *modified))
-    });
-    let (book, gone) = Book::default().join(desired, made, now);
+    let (book, gone) = Book::default().join(desired, kept(&loaded.rules, now), now);
     for note in gone {
         log::warn!("{note}");
     }
-    Ok(book)
+    Ok((book, loaded.left_out))
+}
+
+/// Rules that were read of what is kept, and what is known of them.
+pub(super) fn kept(rules: &[Kept], now: Now) -> impl Iterator<Item = (&AccessRule, Facts)> {
+    rules.iter().map(move |Kept { rule, created, modified }| {
+        (rule, Facts::new(RuleSource::Operator, rule, now).made(*created, *modified))
+    })
 }
 
 /// The next thing to do about rules: a request, or (None) a rule that ends.
@@ -103,6 +107,6 @@ impl Running {
             let facts = self.book.facts(rule.id).filter(|facts| facts.source == RuleSource::Operator)?;
             Some((rule, facts.created, facts.modified))
         });
-        rules::write(&self.node.state_dir, made, &desired.zones)
+        rules::write(&self.node.state_dir, made, &self.left_out, &desired.zones)
     }
 }

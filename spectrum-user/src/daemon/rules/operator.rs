@@ -98,6 +98,12 @@ impl Running {
     }
 
     async fn delete(&mut self, id: RuleId, wishes: &Wishes) -> Result<RuleAnswer, Refusal> {
+        if let Some(place) = self.left_out.iter().position(|left| left.is(id)) {
+            let mut messages = vec![format!("no longer kept: {}", self.left_out.remove(place))];
+            self.tell_rules();
+            self.keep_or_tell(&mut messages);
+            return Ok(RuleAnswer { rules: Vec::new(), messages });
+        }
         let rule = self.changeable(id)?;
         let change = RuleChange { removed: std::slice::from_ref(&rule), added: &[] };
         self.refuse_cutting_off(change, wishes, &self.view.desired())?;

@@ -10,6 +10,7 @@ use crate::{
 impl Running {
     /// A rule is in force from now on.
     pub(in crate::daemon) fn learn(&mut self, rule: &AccessRule, facts: Facts) {
+        self.left_out.retain(|left| !left.is(rule.id));
         self.book.insert(rule.id, facts);
         let event = self.event(NodeEventKind::RuleBegan, rule);
         let event = match rule.expires_on {
@@ -38,11 +39,12 @@ impl Running {
             .with("notes", rule.notes.clone())
     }
 
-    /// Shows how many rules there are.
+    /// Shows how many rules there are, and which are not in force.
     pub(in crate::daemon) fn tell_rules(&self) {
         let [file, operator, auto] =
             [RuleSource::File, RuleSource::Operator, RuleSource::Auto].map(|source| self.book.count(source));
         let (rules, v4, v6) = self.kernel.fill();
-        self.view.held(RuleCounts { file, operator, auto, rules, v4, v6 });
+        let left_out = self.left_out.iter().map(ToString::to_string).collect();
+        self.view.held(RuleCounts { file, operator, auto, rules, v4, v6 }, left_out);
     }
 }
