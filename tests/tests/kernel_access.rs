@@ -10,7 +10,7 @@ use spectrum_tests::{
 #[test]
 fn a_blocked_source_is_dropped_and_its_neighbour_is_not() {
     for ((frame, net), neighbour) in Frame::both().into_iter().zip(SOURCE_NET).zip(["192.0.3.7", "2001:db8:d::7"]) {
-        let mut kernel = Kernel::guarded();
+        let mut kernel = Kernel::firewalled();
         kernel.block(net);
         assert_eq!(kernel.verdict(&frame.build()), Reason::Blocked);
         assert_eq!(kernel.verdict(&frame.from(neighbour).build()), Reason::Steered);
@@ -31,7 +31,7 @@ fn an_application_without_ip_firewall_ignores_rules() {
 
 #[test]
 fn a_rule_that_is_only_tried_is_told_and_does_nothing() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     for (frame, (source, net)) in Frame::both().into_iter().zip(SOURCE.into_iter().zip(SOURCE_NET)) {
         kernel.simulate(net);
         assert_eq!(kernel.verdict(&frame.build()), Reason::Simulated);
@@ -47,7 +47,7 @@ fn a_rule_that_is_only_tried_is_told_and_does_nothing() {
 
 #[test]
 fn a_closed_port_is_closed_to_allowed_sources_too() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for (frame, source) in Frame::both().into_iter().zip(SOURCE) {
         kernel.allow(source);
         assert_eq!(kernel.verdict(&Frame { destination_port: 444, ..frame }.build()), Reason::ClosedPort);
@@ -60,7 +60,7 @@ fn allow_beats_block_whichever_is_more_specific_and_whatever_its_scope() {
     const ZONE: u32 = 1;
     type Prefixes = [&'static str; 2];
     let pairs: [(Prefixes, Prefixes); 3] = [(SOURCE, SOURCE_NET), (SOURCE_NET, SOURCE), (SOURCE, SOURCE)];
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     for (family, frame) in Frame::both().into_iter().enumerate() {
         for (allow, block) in pairs {
             for (allow_scope, block_scope) in [(USER, USER), (ZONE, ZONE), (USER, ZONE), (ZONE, USER)] {
@@ -77,7 +77,7 @@ fn allow_beats_block_whichever_is_more_specific_and_whatever_its_scope() {
 
 #[test]
 fn a_zones_rules_are_for_its_applications_alone() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     for (frame, source) in Frame::both().into_iter().zip(SOURCE) {
         kernel.block_in(2, source);
         assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);
@@ -88,7 +88,7 @@ fn a_zones_rules_are_for_its_applications_alone() {
 
 #[test]
 fn the_whole_internet_can_be_blocked_but_for_one_address() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     kernel.block("0.0.0.0/0");
     kernel.block("::/0");
     for (frame, source) in Frame::both().into_iter().zip(SOURCE) {
@@ -100,7 +100,7 @@ fn the_whole_internet_can_be_blocked_but_for_one_address() {
 
 #[test]
 fn the_rule_of_the_zone_is_named_before_the_users() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     kernel.block(SOURCE[0]);
     let zones = kernel.block_in(1, SOURCE_NET[0]);
     kernel.verdict(&Frame::tcp_syn().build());

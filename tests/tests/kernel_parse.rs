@@ -19,7 +19,7 @@ fn fragment(offset: u16, more: bool) -> [Frame; 2] {
 
 #[test]
 fn what_is_not_ip_passes() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let arp = Frame { ether_type: Some(ETHER_ARP), ..Frame::tcp_syn() };
     assert_eq!(kernel.verdict(&arp.build()), Reason::NotIp);
     // A length in place of a type (IEEE 802.3).
@@ -29,7 +29,7 @@ fn what_is_not_ip_passes() {
 
 #[test]
 fn other_protocols_pass_even_to_a_pool_address() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for frame in Frame::both() {
         for protocol in [ICMP, 2, 47, 50, 58, 59, 132, 255] {
             let frame = Frame { protocol, ..frame.clone() };
@@ -40,7 +40,7 @@ fn other_protocols_pass_even_to_a_pool_address() {
 
 #[test]
 fn two_vlan_tags_are_looked_through_and_a_third_is_not() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     for frame in Frame::both() {
         for tag in [ETHER_VLAN, ETHER_QINQ] {
             let tagged = |vlans: Vec<u16>| Frame { vlans, ..frame.clone() }.build();
@@ -53,7 +53,7 @@ fn two_vlan_tags_are_looked_through_and_a_third_is_not() {
 
 #[test]
 fn ipv4_options_are_skipped_whatever_their_length() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for ipv4_options in 0..=10 {
         let frame = Frame { ipv4_options, ..Frame::tcp_syn() };
         assert_eq!(kernel.verdict(&frame.build()), Reason::Steered, "{ipv4_options} words");
@@ -66,7 +66,7 @@ fn ipv4_options_are_skipped_whatever_their_length() {
 
 #[test]
 fn a_header_that_contradicts_itself_passes() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     kernel.block(SOURCE[0]);
     for ihl in 0..5 {
         let frame = Frame { ihl: Some(ihl), ..Frame::tcp_syn() };
@@ -82,7 +82,7 @@ fn a_header_that_contradicts_itself_passes() {
 
 #[test]
 fn a_header_length_beyond_the_frame_is_a_truncation() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     // 15 words are 60 bytes, and only 40 follow.
     let frame = Frame { ihl: Some(15), ..Frame::tcp_syn() };
     assert_eq!(kernel.verdict(&frame.build()), Reason::Truncated);
@@ -90,7 +90,7 @@ fn a_header_length_beyond_the_frame_is_a_truncation() {
 
 #[test]
 fn a_frame_cut_anywhere_passes_and_is_counted_once() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let chain = vec![Extension::HopByHop, Extension::Destination(2), Extension::Authentication];
     let shapes = [
         (Frame::tcp_syn(), ETHERNET + IPV4),
@@ -116,7 +116,7 @@ fn a_frame_cut_anywhere_passes_and_is_counted_once() {
 
 #[test]
 fn a_first_fragment_has_ports_and_is_judged_by_them() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for (frame, source) in fragment(0, true).into_iter().zip(SOURCE) {
         assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);
         let closed = Frame { destination_port: 444, ..frame.clone() };
@@ -128,14 +128,14 @@ fn a_first_fragment_has_ports_and_is_judged_by_them() {
 
 #[test]
 fn an_ipv6_packet_in_one_fragment_is_whole() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     let [_, atomic] = fragment(0, false); // RFC 6946
     assert_eq!(kernel.verdict(&atomic.build()), Reason::Steered);
 }
 
 #[test]
 fn a_later_fragment_passes_without_being_taken_for_a_port() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for more in [true, false] {
         for frame in fragment(3, more).into_iter().chain(fragment(0x1fff, more)) {
             assert_eq!(kernel.verdict(&frame.build()), Reason::LaterFragment);
@@ -145,7 +145,7 @@ fn a_later_fragment_passes_without_being_taken_for_a_port() {
 
 #[test]
 fn a_later_fragment_to_the_hosts_own_address_is_nobodys() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for (frame, host) in fragment(100, false).into_iter().zip(["192.0.2.1", "2001:db8:c::1"]) {
         assert_eq!(kernel.verdict(&frame.to(host, 443).build()), Reason::NotOurs);
     }
@@ -153,7 +153,7 @@ fn a_later_fragment_to_the_hosts_own_address_is_nobodys() {
 
 #[test]
 fn a_later_fragment_may_be_shorter_than_ports() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for frame in fragment(8, false) {
         let frame = Frame { payload: vec![0; 1], ..frame };
         assert_eq!(kernel.verdict(&frame.build()), Reason::LaterFragment);
@@ -162,7 +162,7 @@ fn a_later_fragment_may_be_shorter_than_ports() {
 
 #[test]
 fn as_many_extension_headers_as_the_limit_are_followed() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let kinds = [
         Extension::HopByHop,
         Extension::Routing,
@@ -191,7 +191,7 @@ fn as_many_extension_headers_as_the_limit_are_followed() {
 #[test]
 fn a_chain_that_ends_without_a_transport_is_another_protocol() {
     const NO_NEXT_HEADER: u8 = 59;
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let extensions = vec![Extension::HopByHop; limits::IPV6_EXTENSIONS];
     let frame = Frame { extensions, protocol: NO_NEXT_HEADER, ..Frame::tcp_syn_v6() };
     assert_eq!(kernel.verdict(&frame.build()), Reason::OtherProtocol);

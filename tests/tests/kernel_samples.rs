@@ -17,7 +17,7 @@ use spectrum_tests::{
 
 #[test]
 fn a_drop_makes_an_event_that_says_who_and_why() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     kernel.block("198.18.0.0/15");
     let rule = kernel.block(SOURCE_NET[0]);
     kernel.verdict(&Frame::tcp_syn().build());
@@ -34,7 +34,7 @@ fn a_drop_makes_an_event_that_says_who_and_why() {
 
 #[test]
 fn what_is_for_nobody_here_makes_no_event_unless_asked_to_explain() {
-    let quiet = Kernel::guarded();
+    let quiet = Kernel::firewalled();
     quiet.verdict(&Frame { destination: "192.0.2.1".parse().unwrap(), ..Frame::tcp_syn() }.build());
     quiet.verdict(&Frame { protocol: 47, ..Frame::tcp_syn() }.build());
     assert_eq!(quiet.events(), []);
@@ -48,7 +48,7 @@ fn what_is_for_nobody_here_makes_no_event_unless_asked_to_explain() {
 
 #[test]
 fn what_passes_to_an_application_is_a_sample_but_none_of_the_drops() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     kernel.verdict(&Frame::tcp_syn().build());
     let events = kernel.events();
     let [event] = &events[..] else { panic!("one packet, one event: {events:?}") };
@@ -58,7 +58,7 @@ fn what_passes_to_an_application_is_a_sample_but_none_of_the_drops() {
 
 #[test]
 fn a_sample_holds_the_front_of_the_frame() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     kernel.block(SOURCE_NET[0]);
     // As short as a frame can be that is somebody's, around the edge of what is kept, and large ones.
     for payload in [0, 1, 73, 74, 75, 1000, 1400] {
@@ -78,7 +78,7 @@ fn a_sample_holds_the_front_of_the_frame() {
 
 #[test]
 fn a_flood_of_drops_makes_few_events_that_say_how_many_they_stand_for() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let frame = Frame { destination_port: 444, ..Frame::tcp_syn() }.build();
     let flood: u32 = 60_000;
     let (begin, mut events) = (Instant::now(), Vec::new());
@@ -101,7 +101,7 @@ fn a_flood_of_drops_makes_few_events_that_say_how_many_they_stand_for() {
 
 #[test]
 fn among_much_that_passes_the_few_drops_are_all_samples() {
-    let mut kernel = Kernel::guarded();
+    let mut kernel = Kernel::firewalled();
     kernel.block(SOURCE_NET[0]);
     let blocked = Frame::tcp_syn().build();
     let passes = Frame { source: "203.0.113.9".parse().unwrap(), tcp_flags: ACK, ..Frame::tcp_syn() }.build();

@@ -16,7 +16,7 @@ use spectrum_tests::{
 
 #[test]
 fn an_application_owns_its_port() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     for frame in Frame::both() {
         assert_eq!(kernel.verdict(&frame.build()), Reason::Steered);
     }
@@ -26,7 +26,7 @@ fn an_application_owns_its_port() {
 
 #[test]
 fn every_segment_of_a_connection_is_counted_for_its_application() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     let frame = Frame { payload: vec![7; 1000], ..Frame::tcp_syn() }.build();
     for _ in 0..5 {
         kernel.verdict(&frame);
@@ -37,7 +37,7 @@ fn every_segment_of_a_connection_is_counted_for_its_application() {
 
 #[test]
 fn a_destination_that_is_nobodys_passes_untouched() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for (frame, source) in Frame::both().into_iter().zip(SOURCE) {
         kernel.block(source);
         let host = ["192.0.2.1", "2001:db8:c::1"][usize::from(frame.source.is_ipv6())];
@@ -47,7 +47,7 @@ fn a_destination_that_is_nobodys_passes_untouched() {
 
 #[test]
 fn other_ports_of_the_hosts_own_address_are_nobodys() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     for (frame, edge) in Frame::both().into_iter().zip(EDGE) {
         for port in [0, 22, 442, 444, 65535] {
             assert_eq!(kernel.verdict(&frame.clone().to(edge, port).build()), Reason::NotOurs, "port {port}");
@@ -57,7 +57,7 @@ fn other_ports_of_the_hosts_own_address_are_nobodys() {
 
 #[test]
 fn another_transport_on_an_applications_port_is_nobodys() {
-    let kernel = Kernel::guarded();
+    let kernel = Kernel::firewalled();
     for frame in Frame::both() {
         assert_eq!(kernel.verdict(&Frame { protocol: UDP, ..frame }.build()), Reason::NotOurs);
     }
@@ -65,7 +65,7 @@ fn another_transport_on_an_applications_port_is_nobodys() {
 
 #[test]
 fn closed_ports_of_a_pool_are_dropped() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     for frame in Frame::both() {
         let closed = Frame { destination_port: 444, ..frame.clone() };
         assert_eq!(kernel.verdict(&closed.build()), Reason::ClosedPort);
@@ -100,7 +100,7 @@ fn a_segment_of_an_open_connection_passes_a_closed_port() {
 
 #[test]
 fn closed_ports_of_a_pool_can_be_left_for_the_kernel_to_reset() {
-    let kernel = Kernel::guarded().with_pools(Closed::Reset);
+    let kernel = Kernel::firewalled().with_pools(Closed::Reset);
     for frame in Frame::both() {
         let closed = Frame { destination_port: 444, ..frame };
         assert_eq!(kernel.verdict(&closed.build()), Reason::ClosedPortReset);
@@ -109,7 +109,7 @@ fn closed_ports_of_a_pool_can_be_left_for_the_kernel_to_reset() {
 
 #[test]
 fn a_pool_ends_where_its_prefix_does() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let [v4, v6] = Frame::both();
     for (inside, outside) in [("198.51.100.0", "198.51.99.255"), ("198.51.100.255", "198.51.101.0")] {
         assert_eq!(kernel.verdict(&v4.clone().to(inside, 80).build()), Reason::ClosedPort);
@@ -227,7 +227,7 @@ fn cases(usual: u32) -> u32 {
 
 #[test]
 fn every_packet_is_counted_exactly_once() {
-    let mut kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let mut kernel = Kernel::firewalled().with_pools(Closed::Drop);
     kernel.block("192.0.2.7");
     let mut runner = TestRunner::new(Config { cases: cases(3_000), failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&frames(), |frame| {
@@ -240,7 +240,7 @@ fn every_packet_is_counted_exactly_once() {
 
 #[test]
 fn whatever_the_bytes_are_the_program_never_aborts() {
-    let kernel = Kernel::guarded().with_pools(Closed::Drop);
+    let kernel = Kernel::firewalled().with_pools(Closed::Drop);
     let bytes = prop::collection::vec(any::<u8>(), 14..300);
     let kind = prop::sample::select(vec![[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8]]);
     let mut runner = TestRunner::new(Config { cases: cases(5_000), failure_persistence: None, ..Config::default() });

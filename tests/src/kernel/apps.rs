@@ -73,7 +73,7 @@ impl Kernel {
     }
 
     /// A node whose one application checks access rules.
-    pub fn guarded() -> Self {
+    pub fn firewalled() -> Self {
         Self::node(&App { ip_firewall: true, ..App::default() })
     }
 
