@@ -1,6 +1,6 @@
 //! Spectrum in userspace: the library behind the one binary `spectrum`.
 //!
-//! ARCHITECTURE.md says which module may know which; the order here is the way of a change.
+//! ARCHITECTURE.md says what each module is for, and which may know which.
 
 pub mod api;
 pub mod cli;

@@ -76,12 +76,17 @@ fn whole(count: usize) -> i64 {
 
 impl Collector for KernelCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut protected = encoder.encode_descriptor(
-            "spectrum_protected",
-            "1 while every SYN gets a cookie, because of a flood or because an application asks for it",
-            None,
-            MetricType::Gauge,
-        )?;
+        self.shield(&mut encoder)?;
+        self.samples(&mut encoder)?;
+        self.rules(&mut encoder)?;
+        self.verdicts(&mut encoder)
+    }
+}
+
+impl KernelCollector {
+    fn shield(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "1 while every SYN gets a cookie, because of a flood or because an application asks for it";
+        let mut protected = encoder.encode_descriptor("spectrum_protected", help, None, MetricType::Gauge)?;
         protected.encode_gauge(&u64::from(self.0.protection().is_some()))?;
         let floods = self.0.floods();
         let help = "Applications that are under a flood, by its kind";
@@ -90,6 +95,10 @@ impl Collector for KernelCollector {
             let count = floods.iter().filter(|flood| flood.kind == kind).count();
             metric.encode_family(&[("kind", kind)])?.encode_gauge(&(count as u64))?;
         }
+        Ok(())
+    }
+
+    fn samples(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (passed, lost) = self.0.sampled();
         for (name, help, value) in [
             ("spectrum_samples", "Sampled packets that came from the kernel", passed),
@@ -98,33 +107,31 @@ impl Collector for KernelCollector {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(metric)?;
         }
+        Ok(())
+    }
+
+    fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.rule_counts();
-        let mut rules = encoder.encode_descriptor(
-            "spectrum_access_rules",
-            "Access rules, by who made them",
-            None,
-            MetricType::Gauge,
-        )?;
+        let help = "Access rules, by who made them";
+        let mut rules = encoder.encode_descriptor("spectrum_access_rules", help, None, MetricType::Gauge)?;
         for (source, count) in [("file", counts.file), ("operator", counts.operator), ("auto", counts.auto)] {
             ConstGauge::new(whole(count)).encode(rules.encode_family(&[("source", source)])?)?;
         }
+        let held = [counts.rules, counts.v4, counts.v6];
+        let room = [limits::RULES, limits::RULE_PREFIXES, limits::RULE_PREFIXES];
         for (name, help, value) in [
-            (
-                "spectrum_rule_entries",
-                "Entries of the kernel's maps of access rules",
-                [counts.rules, counts.v4, counts.v6],
-            ),
-            (
-                "spectrum_rule_capacity",
-                "Entries that these maps take",
-                [limits::RULES, limits::RULE_PREFIXES, limits::RULE_PREFIXES],
-            ),
+            ("spectrum_rule_entries", "Entries of the kernel's maps of access rules", held),
+            ("spectrum_rule_capacity", "Entries that these maps take", room),
         ] {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (map, count) in ["rules", "prefixes_v4", "prefixes_v6"].into_iter().zip(value) {
                 ConstGauge::new(whole(count)).encode(metric.encode_family(&[("map", map)])?)?;
             }
         }
+        Ok(())
+    }
+
+    fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let totals = self.0.totals().map_err(|_| fmt::Error)?;
         for (name, help, read) in TOTALS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config,
     daemon::{OPERATOR, Standing, require},
-    dataplane::{instance::KernelInstance, netlink::Netlink, status},
+    dataplane::{attach::AttachedXdp, instance::KernelInstance, netlink::Netlink, status},
     geo::Databases,
     proxy::AccessRules,
     state,
@@ -46,10 +46,8 @@ pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Re
         }
         return Err(error.into());
     }
-    for attached in kernel.attached() {
-        if let Some(why) = &attached.degraded {
-            eprintln!("note: generic XDP on {}: {why}", attached.interface);
-        }
+    for shortfall in kernel.attached().iter().filter_map(AttachedXdp::shortfall) {
+        eprintln!("note: {shortfall}");
     }
     let status = status::status(kernel.pins(), &netlink).await?;
     match output {

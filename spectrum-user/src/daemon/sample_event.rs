@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde_json::Value;
-use spectrum_common::layout::NO_APP;
 
 use crate::{dataplane::events::Sample, telemetry::timestamp};
 
@@ -25,7 +24,7 @@ pub trait Naming {
 
 /// The sample as one line of JSON without its end; with its packet in hexadecimal where `packet` says so.
 pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
-    let app = sample.app.filter(|number| *number != NO_APP).and_then(|number| names.app(number)).unwrap_or_default();
+    let app = sample.app.and_then(|number| names.app(number)).unwrap_or_default();
     let line = Line {
         application: &app.id,
         client_ip: sample.source,

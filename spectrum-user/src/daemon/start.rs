@@ -166,8 +166,8 @@ impl Starting {
         self.kernel.attach(&node.filter, &self.netlink).await?;
         for attached in self.kernel.attached() {
             log::info!("XDP on {}: {}", attached.interface, attached.mode.as_str());
-            if let Some(why) = &attached.degraded {
-                log::warn!("generic XDP on {}: {why}", attached.interface);
+            if let Some(shortfall) = attached.shortfall() {
+                log::warn!("{shortfall}");
             }
         }
 

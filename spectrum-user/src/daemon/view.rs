@@ -129,12 +129,7 @@ impl View {
     }
 
     pub(super) fn attached(&self, attached: &[AttachedXdp]) {
-        let degraded = attached
-            .iter()
-            .filter_map(|attached| {
-                Some(format!("generic XDP on {}: {}", attached.interface, attached.degraded.as_ref()?))
-            })
-            .collect();
+        let degraded = attached.iter().filter_map(AttachedXdp::shortfall).collect();
         self.change(|progress| progress.degraded = degraded);
     }
 

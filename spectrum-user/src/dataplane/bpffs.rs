@@ -8,7 +8,7 @@ use nix::{
 };
 
 /// Where every distribution mounts it.
-pub const ROOT: &str = "/sys/fs/bpf";
+pub(super) const ROOT: &str = "/sys/fs/bpf";
 
 /// Marks a mount that was made here, so that it goes when the last instance goes.
 const MOUNTED_BY_US: &str = "/sys/fs/bpf/spectrum-mounted";
@@ -24,7 +24,7 @@ pub enum BpffsError {
 }
 
 /// Whether the BPF filesystem is mounted.
-pub fn mounted() -> Result<bool, BpffsError> {
+pub(super) fn mounted() -> Result<bool, BpffsError> {
     match statfs(ROOT) {
         Ok(fs) => Ok(fs.filesystem_type() == BPF_FS_MAGIC),
         Err(nix::Error::ENOENT) => Err(BpffsError::Missing),
@@ -33,7 +33,7 @@ pub fn mounted() -> Result<bool, BpffsError> {
 }
 
 /// Mounts it where nobody has (a container, a minimal system).
-pub fn ensure() -> Result<(), BpffsError> {
+pub(super) fn ensure() -> Result<(), BpffsError> {
     if mounted()? {
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub fn ensure() -> Result<(), BpffsError> {
 }
 
 /// Takes the mount away again if it was made here and nobody uses it.
-pub fn release() {
+pub(super) fn release() {
     let marker = Path::new(MOUNTED_BY_US);
     // Every mount comes with `maps.debug` and `progs.debug` (kernel/bpf/inode.c, `populate_bpffs`).
     let is_others = |path: &Path| path != marker && path.extension().is_none_or(|extension| extension != "debug");

@@ -5,7 +5,7 @@
 pub mod apply;
 pub mod attach;
 mod batch;
-pub mod bpffs;
+mod bpffs;
 pub mod diagnostics;
 pub mod diff;
 pub mod events;
@@ -21,7 +21,7 @@ pub mod numbers;
 pub mod object;
 pub mod pins;
 pub mod probe;
-pub mod read;
+mod read;
 pub mod rules;
 pub mod status;
-pub mod sys;
+mod sys;

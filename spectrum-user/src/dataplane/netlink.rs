@@ -1,4 +1,4 @@
-//! Interfaces, addresses and local routes, asked of the kernel and told to it.
+//! Interfaces and local routes, asked of the kernel and told to it.
 
 use std::{
     io,

@@ -26,7 +26,7 @@ const BPF_LINK_TYPE_XDP: u32 = 6;
 
 /// What a link hangs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkTarget {
+pub(super) enum LinkTarget {
     /// Inode of the network namespace; 0: it is gone.
     Netns {
         inode: u32,
@@ -56,14 +56,14 @@ const _: () = assert!(size_of::<LinkInfo>() == LINK_INFO_BYTES as usize);
 
 /// Identity of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    pub id: u32,
-    pub program_id: u32,
-    pub target: LinkTarget,
+pub(super) struct Link {
+    pub(super) id: u32,
+    pub(super) program_id: u32,
+    pub(super) target: LinkTarget,
 }
 
 /// Opens what is pinned at `path`.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     #[derive(Clone, Copy, Pod, Zeroable)]
     #[repr(C)]
     struct Attr {
@@ -79,7 +79,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Asks the kernel what a link is.
-pub fn link(link: impl AsFd) -> io::Result<Link> {
+pub(super) fn link(link: impl AsFd) -> io::Result<Link> {
     #[derive(Clone, Copy, Pod, Zeroable)]
     #[repr(C)]
     struct Attr {
@@ -100,7 +100,7 @@ pub fn link(link: impl AsFd) -> io::Result<Link> {
 }
 
 /// Puts another program of the same type in a link's place, atomically.
-pub fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
+pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     #[derive(Clone, Copy, Pod, Zeroable)]
     #[repr(C)]
     struct Attr {
@@ -117,7 +117,7 @@ pub fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
 ///
 /// Without this a link whose pin is removed detaches some time later: its last reference is dropped by a work queue
 /// (`bpf_link_put`, kernel/bpf/syscall.c). XDP and netns links can be detached since 5.9 (73b11c2ab072).
-pub fn detach_link(link: impl AsFd) -> io::Result<()> {
+pub(super) fn detach_link(link: impl AsFd) -> io::Result<()> {
     #[derive(Clone, Copy, Pod, Zeroable)]
     #[repr(C)]
     struct Attr {
@@ -127,19 +127,19 @@ pub fn detach_link(link: impl AsFd) -> io::Result<()> {
 }
 
 /// Room for entries of a map.
-pub struct Batch<'a> {
+pub(super) struct Batch<'a> {
     /// Whether `position` is where an earlier call stopped; else the map is read from its beginning.
-    pub begun: bool,
+    pub(super) begun: bool,
     /// One key long.
-    pub position: &'a mut [u8],
+    pub(super) position: &'a mut [u8],
     /// As many keys as the call is to read.
-    pub keys: &'a mut [u8],
+    pub(super) keys: &'a mut [u8],
     /// As many values.
-    pub values: &'a mut [u8],
+    pub(super) values: &'a mut [u8],
 }
 
 /// Reads up to `entries` entries. Says how many it has read, and whether there may be more.
-pub fn lookup_batch(map: BorrowedFd<'_>, batch: &mut Batch<'_>, entries: usize) -> io::Result<(usize, bool)> {
+pub(super) fn lookup_batch(map: BorrowedFd<'_>, batch: &mut Batch<'_>, entries: usize) -> io::Result<(usize, bool)> {
     #[derive(Clone, Copy, Pod, Zeroable)]
     #[repr(C)]
     struct Attr {

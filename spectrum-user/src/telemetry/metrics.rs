@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use prometheus_client::registry::Registry;
@@ -84,7 +84,7 @@ impl Metrics {
                 shards: self.0.workers.iter().map(|_| AppShard::default()).collect(),
             })
         };
-        let mut apps = self.0.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apps = self.known_apps();
         let known = apps.entry(app.id).or_insert_with(fresh);
         if known.hostname != app.hostname || known.protocol != app.protocol.as_str() {
             *known = fresh();
@@ -94,12 +94,12 @@ impl Metrics {
 
     /// The counters of an application that has some.
     pub fn known(&self, id: AppId) -> Option<Arc<AppMetrics>> {
-        self.0.apps.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.known_apps().get(&id).cloned()
     }
 
     /// Forgets applications that are in no table any more and have no connection left.
     pub fn prune(&self) {
-        self.0.apps.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, app| Arc::strong_count(app) > 1);
+        self.known_apps().retain(|_, app| Arc::strong_count(app) > 1);
     }
 
     /// The share of one worker.
@@ -112,8 +112,12 @@ impl Metrics {
         registry.register_collector(Box::new(ProxyCollector(self.clone())));
     }
 
+    fn known_apps(&self) -> MutexGuard<'_, BTreeMap<AppId, Arc<AppMetrics>>> {
+        self.0.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn apps(&self) -> Vec<Arc<AppMetrics>> {
-        self.0.apps.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.known_apps().values().cloned().collect()
     }
 
     /// Sum over all workers.

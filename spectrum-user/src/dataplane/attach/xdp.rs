@@ -28,7 +28,15 @@ pub struct AttachedXdp {
     pub interface: String,
     pub mode: AttachedMode,
     /// Why this mode and not the better one, where there is something to say.
-    pub degraded: Option<String>,
+    degraded: Option<String>,
+}
+
+impl AttachedXdp {
+    /// What is not as good as it could be, in words.
+    pub fn shortfall(&self) -> Option<String> {
+        let why = self.degraded.as_ref()?;
+        Some(format!("generic XDP on {}: {why}", self.interface))
+    }
 }
 
 /// What it takes to filter: the program, where its links are pinned, and where it should be.
