@@ -29,12 +29,14 @@ use crate::{
 };
 
 /// Debian packages of the programs that tests and benchmarks run: clients, origins, other proxies, and instruments.
-pub(crate) const TOOLS: [&str; 20] = [
+pub(crate) const TOOLS: [&str; 22] = [
     "iproute2",
     "bpftool",
     "iptables",
     "conntrack",
     "hping3",
+    "netsniff-ng",
+    "libfaketime",
     "libcap2-bin",
     "nftables",
     "haproxy",
