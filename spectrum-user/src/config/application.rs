@@ -156,12 +156,12 @@ fn read_proxy_protocol(table: &mut Table<'_>) {
         Some((place, toml::de::DeValue::Boolean(on))) => {
             table.boolean("proxy_protocol");
             if *on {
-                table.report().error(&place, Fault::later("proxy_protocol = true (v1)", advice));
+                table.findings().error(&place, Fault::later("proxy_protocol = true (v1)", advice));
             }
         }
         _ => table.only("proxy_protocol", "off", &["v1", "v2", "simple"], advice),
     }
     if let Some(Found { value: true, place }) = table.boolean("spp") {
-        table.report().error(&place, Fault::later("spp = true (Simple Proxy Protocol)", "remove it"));
+        table.findings().error(&place, Fault::later("spp = true (Simple Proxy Protocol)", "remove it"));
     }
 }

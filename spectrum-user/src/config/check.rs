@@ -10,7 +10,7 @@ use spectrum_common::limits;
 use super::{
     application::Declared,
     diagnostic::{Fault, Place},
-    report::Report,
+    findings::Findings,
 };
 use crate::model::{AppId, DirectOrigin, Edge, EdgeIps, Transport};
 
@@ -24,25 +24,25 @@ enum Address<'a> {
 }
 
 /// Everything that the file alone can say.
-pub(super) fn file(report: &Report<'_>, edge: &Edge, applications: &[Declared]) {
-    capacity(report, applications);
+pub(super) fn file(findings: &Findings<'_>, edge: &Edge, applications: &[Declared]) {
+    capacity(findings, applications);
     // Those that are too many are compared with nothing: it would take the square of their number.
     let applications = applications.get(..limits::APPLICATIONS).unwrap_or(applications);
-    ids(report, applications);
-    hostnames(report, applications);
-    overlaps(report, applications);
-    loops(report, edge, applications);
+    ids(findings, applications);
+    hostnames(findings, applications);
+    overlaps(findings, applications);
+    loops(findings, edge, applications);
 }
 
 /// What depends on the addresses of this host.
-pub(crate) fn host(report: &Report<'_>, edge: &Edge, pools: &[Place], applications: &[Declared], host: &[IpAddr]) {
+pub(crate) fn host(findings: &Findings<'_>, edge: &Edge, pools: &[Place], applications: &[Declared], host: &[IpAddr]) {
     let own: HashSet<IpAddr> = host.iter().map(IpAddr::to_canonical).collect();
     for (pool, place) in edge.pools.iter().zip(pools) {
         let mut inside: Vec<_> = own.iter().filter(|address| pool.contains(*address)).collect();
         inside.sort();
         for address in inside {
             let fault = Fault::new(format!("the pool {pool} holds {address}, an address of this host"));
-            report.error(place, fault.help(
+            findings.error(place, fault.help(
                 "a pool belongs to applications alone and its other ports are closed, SSH too: leave the host's own \
                  address out, or take it off its interface",
             ));
@@ -53,20 +53,21 @@ pub(crate) fn host(report: &Report<'_>, edge: &Edge, pools: &[Place], applicatio
         for (address, place) in ips.iter().zip(&application.places.addresses) {
             if !edge.in_pool(*address) && !own.contains(address) {
                 let fault = Fault::new(format!("{address} is neither in a pool nor an address of this host"));
-                report.error(place, fault.help("add its prefix to `pools` of [edge], or put it on an interface"));
+                findings.error(place, fault.help("add its prefix to `pools` of [edge], or put it on an interface"));
             }
         }
     }
 }
 
-fn capacity(report: &Report<'_>, applications: &[Declared]) {
+fn capacity(findings: &Findings<'_>, applications: &[Declared]) {
     if let Some(first) = applications.get(limits::APPLICATIONS) {
         let fault = Fault::new(format!("{} applications, and room for {}", applications.len(), limits::APPLICATIONS));
-        report.error(&first.places.protocol, fault.help("join neighbouring ports into a range, or use a second node"));
+        findings
+            .error(&first.places.protocol, fault.help("join neighbouring ports into a range, or use a second node"));
     }
 }
 
-fn ids(report: &Report<'_>, applications: &[Declared]) {
+fn ids(findings: &Findings<'_>, applications: &[Declared]) {
     let mut first: HashMap<AppId, &Declared> = HashMap::new();
     for application in applications {
         if let Some(other) = first.get(&application.id) {
@@ -74,8 +75,8 @@ fn ids(report: &Report<'_>, applications: &[Declared]) {
             if shared(application, other) && application.protocol.ports.overlaps(other.protocol.ports) {
                 continue;
             }
-            let fault = Fault::new(format!("the application {} has the same id", name(report, other)));
-            report.error(&application.places.id, fault.help("give one of them an `id` of its own: 32 hex digits"));
+            let fault = Fault::new(format!("the application {} has the same id", name(findings, other)));
+            findings.error(&application.places.id, fault.help("give one of them an `id` of its own: 32 hex digits"));
         } else {
             first.insert(application.id, application);
         }
@@ -83,7 +84,7 @@ fn ids(report: &Report<'_>, applications: &[Declared]) {
 }
 
 /// Applications of one hostname share its addresses: a name resolves to one set of them.
-fn hostnames(report: &Report<'_>, applications: &[Declared]) {
+fn hostnames(findings: &Findings<'_>, applications: &[Declared]) {
     let mut first: HashMap<&str, &Declared> = HashMap::new();
     for application in applications {
         let other = *first.entry(application.hostname.as_str()).or_insert(application);
@@ -101,13 +102,13 @@ fn hostnames(report: &Report<'_>, applications: &[Declared]) {
                 ("static addresses", "list the same static addresses, or use another hostname".to_owned())
             }
         };
-        let line = report.line(&other.places.edge_ips);
+        let line = findings.line(&other.places.edge_ips);
         let fault = Fault::new(format!("`{}` has {message} on line {line}", application.hostname));
-        report.error(&application.places.edge_ips, fault.code(11004).help(help));
+        findings.error(&application.places.edge_ips, fault.code(11004).help(help));
     }
 }
 
-fn overlaps(report: &Report<'_>, applications: &[Declared]) {
+fn overlaps(findings: &Findings<'_>, applications: &[Declared]) {
     let mut earlier: HashMap<(Address<'_>, Transport), Vec<&Declared>> = HashMap::new();
     for application in applications {
         let mut told = false;
@@ -119,7 +120,7 @@ fn overlaps(report: &Report<'_>, applications: &[Declared]) {
             let there = earlier.entry((address, application.protocol.transport)).or_default();
             let other = there.iter().find(|other| other.protocol.ports.overlaps(application.protocol.ports));
             if let Some(other) = other.filter(|_| !told) {
-                report.error(&application.places.protocol, overlap(application, &name(report, other), &shown));
+                findings.error(&application.places.protocol, overlap(application, &name(findings, other), &shown));
                 told = true;
             }
             there.push(application);
@@ -134,7 +135,7 @@ fn overlap(application: &Declared, other: &str, address: &str) -> Fault {
 }
 
 /// An origin that is the edge itself: a connection would be relayed to itself until nothing is left.
-fn loops(report: &Report<'_>, edge: &Edge, applications: &[Declared]) {
+fn loops(findings: &Findings<'_>, edge: &Edge, applications: &[Declared]) {
     let mut fixed: HashMap<IpAddr, Vec<&Declared>> = HashMap::new();
     for application in applications {
         if let EdgeIps::Static(ips) = &application.edge_ips {
@@ -154,12 +155,12 @@ fn loops(report: &Report<'_>, edge: &Edge, applications: &[Declared]) {
             let fault = if let Some(pool) = edge.pools.iter().find(|pool| pool.contains(&origin.address)) {
                 Fault::new(format!("the origin {origin} is in the pool {pool}: the edge would connect to itself"))
             } else if let Some(owner) = owner(origin) {
-                let owner = name(report, owner);
+                let owner = name(findings, owner);
                 Fault::new(format!("the origin {origin} is an edge address and port of the application {owner}"))
             } else {
                 continue;
             };
-            report.error(place, fault.code(11002).help("write the address of the origin server behind this node"));
+            findings.error(place, fault.code(11002).help("write the address of the origin server behind this node"));
         }
     }
 }
@@ -181,7 +182,7 @@ fn shared(one: &Declared, other: &Declared) -> bool {
 }
 
 /// An application as a message names it.
-fn name(report: &Report<'_>, application: &Declared) -> String {
-    let line = report.line(&application.places.protocol);
+fn name(findings: &Findings<'_>, application: &Declared) -> String {
+    let line = findings.line(&application.places.protocol);
     format!("`{}` {} of line {line} (id {})", application.hostname, application.protocol, application.id)
 }

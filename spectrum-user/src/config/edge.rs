@@ -27,13 +27,13 @@ pub(super) fn read(root: &mut Table<'_>) -> ReadEdge {
     for Found { value: pool, place } in pools {
         let other = read.edge.pools.iter().zip(&read.pools).find(|(other, _)| overlap(pool, **other));
         if let Some((other, at)) = other {
-            let line = table.report().line(at);
+            let line = table.findings().line(at);
             let fault = if pool == *other {
                 Fault::new(format!("the pool {pool} is listed twice (line {line})"))
             } else {
                 Fault::new(format!("the pool {pool} overlaps the pool {other} of line {line}"))
             };
-            table.report().error(&place, fault.help("remove one of them"));
+            table.findings().error(&place, fault.help("remove one of them"));
             continue;
         }
         read.edge.pools.push(pool);

@@ -57,7 +57,7 @@ pub(super) fn read(application: &mut Table<'_>, dns: Option<&Found<DnsType>>) ->
     let Some(mut table) = table else {
         // The default is dynamic.
         if let Some(dns) = dns.filter(|dns| absent && dns.value == DnsType::Address) {
-            application.report().error(&dns.place, needs_static());
+            application.findings().error(&dns.place, needs_static());
             return None;
         }
         let place = dns.map_or_else(|| application.place().clone(), |dns| dns.place.clone());
@@ -76,8 +76,8 @@ pub(super) fn read(application: &mut Table<'_>, dns: Option<&Found<DnsType>>) ->
     let ips = table.list("ips", Some(empty), address);
     if let (Some(kind), Some(dns)) = (&kind, dns) {
         match (kind.value, dns.value) {
-            (Kind::Dynamic, DnsType::Address) => table.report().error(&kind.place, needs_static()),
-            (Kind::Static, DnsType::Cname) => table.report().error(&dns.place, needs_address()),
+            (Kind::Dynamic, DnsType::Address) => table.findings().error(&kind.place, needs_static()),
+            (Kind::Static, DnsType::Cname) => table.findings().error(&dns.place, needs_address()),
             (Kind::Dynamic, DnsType::Cname) | (Kind::Static, DnsType::Address) => {}
         }
     }
@@ -86,14 +86,14 @@ pub(super) fn read(application: &mut Table<'_>, dns: Option<&Found<DnsType>>) ->
         Some(Kind::Dynamic) => {
             if let Some(ips) = ips {
                 let fault = Fault::new("dynamic edge addresses are chosen by the node").code(11004);
-                table.report().error(&ips.place, fault.help("remove `ips`, or write type = \"static\""));
+                table.findings().error(&ips.place, fault.help("remove `ips`, or write type = \"static\""));
             }
             Some(dynamic(connectivity.map(|found| found.value).unwrap_or_default(), place))
         }
         Some(Kind::Static) => {
             if let Some(connectivity) = connectivity {
                 let fault = Fault::new("`connectivity` is for dynamic edge addresses").code(11004);
-                table.report().error(&connectivity.place, fault.help("remove it: the listed addresses decide"));
+                table.findings().error(&connectivity.place, fault.help("remove it: the listed addresses decide"));
             }
             if !table.has("ips") {
                 table.missing("ips", "[\"198.51.100.10\"]");
@@ -114,7 +114,7 @@ fn read_static(table: &Table<'_>, ips: Found<Vec<Found<IpAddr>>>, place: Place) 
     let mut found: Vec<(IpAddr, Place)> = Vec::new();
     for Found { value, place } in ips.value {
         if found.iter().any(|(other, _)| *other == value) {
-            table.report().error(&place, Fault::new(format!("{value} is listed twice")).help("remove one"));
+            table.findings().error(&place, Fault::new(format!("{value} is listed twice")).help("remove one"));
         } else {
             found.push((value, place));
         }

@@ -63,7 +63,7 @@ fn read_splice(table: &mut Table<'_>) -> SpliceMode {
         Some(Found { value: Some(mode), .. }) => mode,
         Some(Found { value: None, place }) => {
             table
-                .report()
+                .findings()
                 .error(&place, Fault::later("splice = \"sockmap\"", "write \"auto\", \"splice\" or \"copy\""));
             SpliceMode::default()
         }
@@ -80,7 +80,7 @@ fn read_rates(table: &mut Table<'_>) -> Rates {
         let (source_rate, total) = (source.value, total.value);
         let fault = Fault::new(format!("one source may have {source_rate}, and all together only {total}"));
         let help = format!("write \"{total}\" or less, or a higher `rate`; without the key one source may have it all");
-        table.report().error(&source.place, fault.help(help));
+        table.findings().error(&source.place, fault.help(help));
     }
     Rates { per_source: per_source.map(|found| found.value), total: total.map(|found| found.value) }
 }
@@ -91,7 +91,7 @@ fn read_udp_filter(table: &mut Table<'_>, key: &'static str, transport: Option<T
         return true;
     };
     if transport == Some(Transport::Tcp) {
-        table.report().error(&place, Fault::new(format!("`{key}` is for applications over UDP")).help("remove it"));
+        table.findings().error(&place, Fault::new(format!("`{key}` is for applications over UDP")).help("remove it"));
     }
     drops
 }

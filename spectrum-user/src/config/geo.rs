@@ -28,7 +28,7 @@ pub(super) fn read(root: &mut Table<'_>) -> (Geo, Places) {
     if readable {
         let fault = Fault::new("[geo] names no database");
         table
-            .report()
+            .findings()
             .error(table.place(), fault.help("write country = \"/path/to/country.mmdb\" or asn = \"…\", or remove it"));
     }
     table.finish();

@@ -10,11 +10,11 @@ mod edge;
 mod edge_ips;
 mod extensions;
 mod file;
+mod findings;
 mod geo;
 mod node;
 mod origins;
 mod reader;
-mod report;
 mod rule;
 mod shield;
 mod source;
@@ -37,7 +37,7 @@ pub use self::{
 pub(crate) use self::{
     check::host as check_host,
     diagnostic::{Fault, Place},
-    report::Report,
+    findings::Findings,
 };
 use self::{reader::Table, source::Source};
 use crate::model::{AccessRule, Edge, Node, Zone};
@@ -75,8 +75,8 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
         // What a broken text means is a guess: nothing is said about its values.
         return Err(errors);
     }
-    let report = Report::new(&source);
-    let mut root = Table::root(tree.get_ref(), &report);
+    let findings = Findings::new(&source);
+    let mut root = Table::root(tree.get_ref(), &findings);
     let (mut node, udp_fragments) = node::read(&mut root);
     let mut read_edge = edge::read(&mut root);
     read_edge.edge.udp_fragments = udp_fragments;
@@ -89,23 +89,23 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
     root.later("dns", "remove it, and publish the addresses that `spectrum status` shows");
     root.finish();
     let edge::ReadEdge { edge, pools } = read_edge;
-    check::file(&report, &edge, &applications);
+    check::file(&findings, &edge, &applications);
     if let Some(addresses) = host_addresses {
-        check::host(&report, &edge, &pools, &applications, addresses);
+        check::host(&findings, &edge, &pools, &applications, addresses);
     }
-    let notes = report.finish()?;
+    let notes = findings.finish()?;
     Ok(Config { node, edge, zones: zones.list, applications, rules, notes, pools, geo_places, source })
 }
 
 fn syntax(source: &Source, broken: &[toml::de::Error]) -> Option<ConfigErrors> {
-    let report = Report::new(source);
+    let findings = Findings::new(source);
     let mut lines = HashSet::new();
     for error in broken {
         let place = Place { span: error.span().unwrap_or_default(), key: String::new() };
         // The first of a line is the cause, the others are what the reader makes of it.
-        if lines.insert(report.line(&place)) {
-            report.error(&place, Fault::new(format!("not TOML: {}", error.message())));
+        if lines.insert(findings.line(&place)) {
+            findings.error(&place, Fault::new(format!("not TOML: {}", error.message())));
         }
     }
-    report.finish().err()
+    findings.finish().err()
 }

@@ -95,7 +95,7 @@ fn distinct(table: &Table<'_>, found: Vec<Found<String>>) -> Vec<String> {
     let mut names = Vec::new();
     for Found { value, place } in found {
         if names.contains(&value) {
-            table.report().error(&place, Fault::new(format!("`{value}` is listed twice")).help("remove one"));
+            table.findings().error(&place, Fault::new(format!("`{value}` is listed twice")).help("remove one"));
         } else {
             names.push(value);
         }

@@ -14,17 +14,17 @@ pub(super) fn read(table: &mut Table<'_>, protocol: Option<&Found<Protocol>>) ->
         Fault::new("an application needs an origin").code(11000).help("write origin_direct = [\"tcp://192.0.2.1:22\"]");
     let found = table.list("origin_direct", Some(none.clone()), origin);
     if !table.has("origin_direct") && !table.has("origin_dns") {
-        table.report().error(table.place(), none);
+        table.findings().error(table.place(), none);
     }
     table.later("origin_dns", advice);
     table.later("origin_port", "the ports stand in origin_direct");
     let mut origins: Vec<Found<DirectOrigin>> = Vec::new();
     for origin in found?.value {
         if let Some(fault) = protocol.and_then(|protocol| mismatch(origin.value, &protocol.value)) {
-            table.report().error(&origin.place, fault);
+            table.findings().error(&origin.place, fault);
         } else if origins.iter().any(|other| other.value == origin.value) {
             let fault = Fault::new(format!("the origin {} is listed twice", origin.value)).code(11002);
-            table.report().error(&origin.place, fault.help("remove one"));
+            table.findings().error(&origin.place, fault.help("remove one"));
         }
         origins.push(origin);
     }

@@ -12,7 +12,7 @@ use toml::{
 
 use super::{
     diagnostic::{Fault, Place},
-    report::Report,
+    findings::Findings,
     suggest,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Table<'t> {
     place: Place,
     /// As messages call it: `[node]`, `an application`.
     name: &'static str,
-    report: &'t Report<'t>,
+    findings: &'t Findings<'t>,
     asked: Vec<&'static str>,
 }
 
@@ -38,21 +38,21 @@ pub(super) struct Table<'t> {
 pub(super) type Choices<'c, T> = &'c [(&'c str, T)];
 
 impl<'t> Table<'t> {
-    pub(super) fn root(entries: &'t DeTable<'t>, report: &'t Report<'t>) -> Self {
-        Self::named(entries, "the file", report)
+    pub(super) fn root(entries: &'t DeTable<'t>, findings: &'t Findings<'t>) -> Self {
+        Self::named(entries, "the file", findings)
     }
 
     /// A whole text that is one table.
-    pub(super) fn named(entries: &'t DeTable<'t>, name: &'static str, report: &'t Report<'t>) -> Self {
-        Self { entries, place: Place::default(), name, report, asked: Vec::new() }
+    pub(super) fn named(entries: &'t DeTable<'t>, name: &'static str, findings: &'t Findings<'t>) -> Self {
+        Self { entries, place: Place::default(), name, findings, asked: Vec::new() }
     }
 
     pub(super) fn place(&self) -> &Place {
         &self.place
     }
 
-    pub(super) fn report(&self) -> &'t Report<'t> {
-        self.report
+    pub(super) fn findings(&self) -> &'t Findings<'t> {
+        self.findings
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -68,14 +68,14 @@ impl<'t> Table<'t> {
     pub(super) fn finish_with(self, elsewhere: impl Fn(&str) -> Option<String>) {
         for key in self.entries.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
             let word = key.get_ref().as_ref();
-            if self.report.is_full() {
+            if self.findings.is_full() {
                 // A suggestion takes time, and a file may hold millions of keys.
-                self.report.count_only();
+                self.findings.count_only();
                 continue;
             }
             let help = elsewhere(word).unwrap_or_else(|| suggest::help(word, &self.asked));
             let place = Place { span: key.span(), key: self.path(word) };
-            self.report.error(&place, Fault::new(format!("unknown key `{word}` in {}", self.name)).help(help));
+            self.findings.error(&place, Fault::new(format!("unknown key `{word}` in {}", self.name)).help(help));
         }
     }
 
@@ -83,7 +83,7 @@ impl<'t> Table<'t> {
         let place = Place { span: self.place.span.clone(), key: self.path(key) };
         let fault =
             Fault::new(format!("missing key `{key}` in {}", self.name)).help(format!("write {key} = {example}"));
-        self.report.error(&place, fault);
+        self.findings.error(&place, fault);
     }
 
     /// Reads a key that must be there.
@@ -113,7 +113,8 @@ impl<'t> Table<'t> {
                 DeValue::String(word) if word == "true" || word == "false" => format!("write {key} = {word}"),
                 _ => format!("write {key} = true or {key} = false"),
             };
-            self.report.error(&place, Fault::new(format!("`{key}` is true or false, not {}", kind(value))).help(help));
+            self.findings
+                .error(&place, Fault::new(format!("`{key}` is true or false, not {}", kind(value))).help(help));
             return None;
         };
         Some(Found { value: *value, place })
@@ -130,7 +131,7 @@ impl<'t> Table<'t> {
         }
         let last = within.end.saturating_sub(1);
         let fault = Fault::new(format!("`{key}` is a whole number from {} to {last}", within.start));
-        self.report.error(&place, fault.help(format!("write {key} = {}", within.start)));
+        self.findings.error(&place, fault.help(format!("write {key} = {}", within.start)));
         None
     }
 
@@ -142,7 +143,7 @@ impl<'t> Table<'t> {
             DeValue::Datetime(time) => time.to_string(),
             other => {
                 let fault = Fault::new(format!("`{key}` is a moment, not {}", kind(other)));
-                self.report.error(&place, fault.help(format!("write {key} = \"2030-01-31T12:00:00Z\"")));
+                self.findings.error(&place, fault.help(format!("write {key} = \"2030-01-31T12:00:00Z\"")));
                 return None;
             }
         };
@@ -171,7 +172,7 @@ impl<'t> Table<'t> {
         }
         let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
         let fault = Fault::new(format!("`{word}` is not a value of `{key}`"));
-        self.report.error(&place, fault.help(suggest::help(word, &known)));
+        self.findings.error(&place, fault.help(suggest::help(word, &known)));
         None
     }
 
@@ -189,15 +190,15 @@ impl<'t> Table<'t> {
                 DeValue::String(word) => format!("write {key} = [\"{word}\"]"),
                 _ => format!("write {key} = [\"…\"]"),
             };
-            self.report.error(&place, Fault::new(format!("`{key}` is a list, not {}", kind(value))).help(help));
+            self.findings.error(&place, Fault::new(format!("`{key}` is a list, not {}", kind(value))).help(help));
             return None;
         };
         if let Some(fault) = empty.filter(|_| items.is_empty()) {
-            self.report.error(&place, fault);
+            self.findings.error(&place, fault);
         }
         if items.len() > LONGEST_LIST {
             let fault = Fault::new(format!("`{key}` has {} items, more than {LONGEST_LIST}", items.len()));
-            self.report.error(&place, fault.help("write fewer, or prefixes and ranges in place of them"));
+            self.findings.error(&place, fault.help("write fewer, or prefixes and ranges in place of them"));
             return None;
         }
         let read = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
@@ -219,7 +220,7 @@ impl<'t> Table<'t> {
         let Some((place, value)) = self.take(key) else { return Vec::new() };
         let DeValue::Array(items) = value else {
             let fault = Fault::new(format!("`{key}` is a list of tables, not {}", kind(value)));
-            self.report.error(&place, fault.help(format!("write [[{key}]] above each of them")));
+            self.findings.error(&place, fault.help(format!("write [[{key}]] above each of them")));
             return Vec::new();
         };
         let read = |(index, item): (usize, &'t Spanned<DeValue<'t>>)| {
@@ -234,7 +235,7 @@ impl<'t> Table<'t> {
         self.asked.push(key);
         if let Some((name, _)) = self.entries.get_key_value(key) {
             let place = Place { span: name.span(), key: self.path(key) };
-            self.report.error(&place, Fault::later(&format!("`{key}`"), advice));
+            self.findings.error(&place, Fault::later(&format!("`{key}`"), advice));
         }
     }
 
@@ -243,7 +244,7 @@ impl<'t> Table<'t> {
         let choices: Vec<_> = std::iter::once((default, true)).chain(later.iter().map(|word| (*word, false))).collect();
         if let Some(Found { value: false, place }) = self.choice(key, &choices) {
             let word = self.entries.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default();
-            self.report.error(&place, Fault::later(&format!("{key} = \"{word}\""), advice));
+            self.findings.error(&place, Fault::later(&format!("{key} = \"{word}\""), advice));
         }
     }
 
@@ -264,7 +265,7 @@ impl<'t> Table<'t> {
         match result {
             Ok(value) => Some(Found { value, place }),
             Err(fault) => {
-                self.report.error(&place, fault);
+                self.findings.error(&place, fault);
                 None
             }
         }
@@ -275,18 +276,18 @@ impl<'t> Table<'t> {
             return Some(Found { value, place });
         }
         let key = last(&place.key);
-        self.report
+        self.findings
             .error(&place, Fault::new(format!("`{key}` is a string, not {}", kind(value))).help("put it in quotes"));
         None
     }
 
     fn expect_table(&self, place: Place, value: &'t DeValue<'t>, name: &'static str) -> Option<Self> {
         if let DeValue::Table(entries) = value {
-            return Some(Self { entries, place, name, report: self.report, asked: Vec::new() });
+            return Some(Self { entries, place, name, findings: self.findings, asked: Vec::new() });
         }
         let key = last(&place.key);
         let help = format!("write [{key}], or {key} = {{ … }}");
-        self.report.error(&place, Fault::new(format!("`{key}` is a table, not {}", kind(value))).help(help));
+        self.findings.error(&place, Fault::new(format!("`{key}` is a table, not {}", kind(value))).help(help));
         None
     }
 

@@ -13,8 +13,8 @@ use toml::de::DeTable;
 use super::{
     diagnostic::{ConfigErrors, Diagnostic, Fault, Place, Severity},
     edge,
+    findings::Findings,
     reader::{Found, Table},
-    report::Report,
     source::Source,
     target, text,
     zone::{self, Zones},
@@ -42,18 +42,18 @@ pub(super) fn read(root: &mut Table<'_>, zones: &Zones, geo: &Geo) -> Vec<Access
         let header = table.place().clone();
         if index == limits::RULES {
             let fault = Fault::new(format!("{count} access rules, and room for {}", limits::RULES));
-            root.report().error(&header, fault.help("join neighbouring addresses into an ip_range"));
+            root.findings().error(&header, fault.help("join neighbouring addresses into an ip_range"));
         }
         let Some((rule, unique, place)) = read_one(table, zones, geo) else { continue };
         if let Some(other) = first.get(&unique) {
-            let line = root.report().line(other);
+            let line = root.findings().line(other);
             let fault = Fault::new(format!("the access rule of line {line} has the same target, value and scope"));
-            root.report().error(&place, fault.code(10009).help("remove one of the two"));
+            root.findings().error(&place, fault.code(10009).help("remove one of the two"));
             continue;
         }
         if !ids.insert(rule.id) {
             let fault = Fault::new(format!("the id {} is that of another access rule", rule.id));
-            root.report().error(&header, fault.help("give each its own `id`, or none"));
+            root.findings().error(&header, fault.help("give each its own `id`, or none"));
             continue;
         }
         first.insert(unique, place);
@@ -70,10 +70,10 @@ pub fn alone(text: &str, name: &str, zones: &[Zone], geo: &Geo) -> Result<(Acces
         let fault = Fault::new(format!("not TOML: {}", error.message()));
         ConfigErrors::of(Diagnostic::new(&source, &place, Severity::Error, fault))
     })?;
-    let report = Report::new(&source);
-    let table = Table::named(tree.get_ref(), "an access rule", &report);
+    let findings = Findings::new(&source);
+    let table = Table::named(tree.get_ref(), "an access rule", &findings);
     let read = read_one(table, &Zones::from(zones), geo);
-    let notes = report.finish()?;
+    let notes = findings.finish()?;
     match read {
         Some((rule, ..)) => Ok((rule, notes)),
         // What could not be read was reported.
@@ -96,7 +96,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones, geo: &Geo) -> Option<(AccessRul
             Ok(zone) => Some(Scope::Zone(zone.id)),
             Err(fault) => {
                 if let Some(fault) = fault {
-                    table.report().error(&place, fault);
+                    table.findings().error(&place, fault);
                 }
                 None
             }
@@ -115,7 +115,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones, geo: &Geo) -> Option<(AccessRul
 fn read_expiry(table: &mut Table<'_>) -> Option<SystemTime> {
     let Found { value, place } = table.instant("expires_on")?;
     if value <= SystemTime::now() {
-        table.report().note(&place, Fault::new("this rule has ended, and does nothing").help("remove it"));
+        table.findings().note(&place, Fault::new("this rule has ended, and does nothing").help("remove it"));
     }
     Some(value)
 }
@@ -124,7 +124,9 @@ fn read_simulate(table: &mut Table<'_>, mode: Option<RuleMode>) -> bool {
     let Some(Found { value: true, place }) = table.boolean("simulate") else { return false };
     if mode == Some(RuleMode::Allow) {
         let fault = Fault::new("an allow rule cannot be tried: what it would let through is not known to be dropped");
-        table.report().error(&place, fault.help("remove `simulate`, or try the block rule that it is an exception of"));
+        table
+            .findings()
+            .error(&place, fault.help("remove `simulate`, or try the block rule that it is an exception of"));
     }
     true
 }
@@ -135,7 +137,7 @@ fn read_mode(table: &mut Table<'_>, key: &'static str) -> Option<Found<RuleMode>
     {
         table.string(key);
         let fault = Fault::new("`allow` is not a value of `mode`");
-        table.report().error(&place, fault.help("write \"whitelist\", which is what the product's API calls it"));
+        table.findings().error(&place, fault.help("write \"whitelist\", which is what the product's API calls it"));
         return None;
     }
     table.choice(
@@ -172,7 +174,7 @@ fn read_configuration(mut table: Table<'_>, geo: &Geo) -> Option<(Target, Found<
             let prefix = written.value.trunc();
             if prefix != written.value {
                 let fault = Fault::new(format!("{} is taken as {prefix}", written.value));
-                table.report().note(&written.place, fault.help(format!("write {prefix}")));
+                table.findings().note(&written.place, fault.help(format!("write {prefix}")));
             }
             Some(Found { value: model::Target::Prefix(prefix), place: written.place })
         }

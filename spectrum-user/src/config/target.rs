@@ -48,7 +48,7 @@ fn wants_database(table: &Table<'_>, found: &Found<Target>, there: bool, key: &s
     if !there {
         let fault = Fault::new(format!("nothing tells which addresses are of {}", found.value));
         table
-            .report()
+            .findings()
             .error(&found.place, fault.help(format!("name a database: {key} = \"/path/to/{key}.mmdb\" in [geo]")));
     }
 }

@@ -22,25 +22,25 @@ pub(super) struct Zones {
 
 pub(super) fn read(root: &mut Table<'_>) -> Zones {
     let implicit = !root.has("zones");
-    let before = root.report().count();
+    let before = root.findings().count();
     let mut list: Vec<Zone> = Vec::new();
     let tables = root.tables("zones", "a zone");
     if let Some(table) = tables.get(limits::APPLICATIONS) {
         let fault = Fault::new(format!("{} zones, and room for {} applications", tables.len(), limits::APPLICATIONS));
-        root.report().error(table.place(), fault.help("remove zones that nothing is in"));
+        root.findings().error(table.place(), fault.help("remove zones that nothing is in"));
     }
     for mut table in tables.into_iter().take(limits::APPLICATIONS) {
         let name = table.require("name", "\"example.com\"", |table, key| table.parsed(key, text::hostname));
         let id = table.parsed("id", id);
-        let report = table.report();
+        let findings = table.findings();
         table.finish();
         let Some(Found { value: name, place }) = name else { continue };
         let zone = Zone { id: id.map_or_else(|| ZoneId::derive(&[&name]), |found| found.value), name };
         if list.iter().any(|other| other.name == zone.name) {
-            report.error(&place, Fault::new(format!("the zone `{}` is there twice", zone.name)).help("remove one"));
+            findings.error(&place, Fault::new(format!("the zone `{}` is there twice", zone.name)).help("remove one"));
         } else if let Some(other) = list.iter().find(|other| other.id == zone.id) {
             let fault = Fault::new(format!("the zones `{}` and `{}` have one id", other.name, zone.name));
-            report.error(&place, fault.help("give each its own `id`, or none"));
+            findings.error(&place, fault.help("give each its own `id`, or none"));
         } else {
             list.push(zone);
         }
@@ -48,7 +48,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Zones {
     if implicit {
         list.push(Zone { id: ZoneId::derive(&[IMPLICIT]), name: IMPLICIT.to_owned() });
     }
-    Zones { list, implicit, incomplete: root.report().count() > before }
+    Zones { list, implicit, incomplete: root.findings().count() > before }
 }
 
 impl From<&[Zone]> for Zones {
@@ -84,9 +84,9 @@ impl Zones {
         named: Option<&Found<&str>>,
         table: &Table<'_>,
     ) -> Option<ZoneId> {
-        let report = |place: &Place, fault: Option<Fault>| {
+        let tell = |place: &Place, fault: Option<Fault>| {
             if let Some(fault) = fault {
-                table.report().error(place, fault);
+                table.findings().error(place, fault);
             }
             None
         };
@@ -94,19 +94,19 @@ impl Zones {
         if let Some(named) = named {
             let zone = match self.named(named.value) {
                 Ok(zone) => zone,
-                Err(fault) => return report(&named.place, fault),
+                Err(fault) => return tell(&named.place, fault),
             };
             if within(&zone) {
                 return Some(zone.id);
             }
             let fault = Fault::new(format!("`{}` is not in the zone `{}`", hostname.value, zone.name)).code(16001);
-            return report(&named.place, Some(fault.help("remove `zone`: the hostname decides")));
+            return tell(&named.place, Some(fault.help("remove `zone`: the hostname decides")));
         }
         let longest = self.list.iter().filter(within).max_by_key(|zone| zone.name.len());
         if longest.is_none() && !self.incomplete {
             let parent = hostname.value.split_once('.').map_or(hostname.value.as_str(), |(_, parent)| parent);
             let fault = Fault::new(format!("`{}` is in none of the zones", hostname.value)).code(16001);
-            return report(&hostname.place, Some(fault.help(format!("add [[zones]] with name = \"{parent}\""))));
+            return tell(&hostname.place, Some(fault.help(format!("add [[zones]] with name = \"{parent}\""))));
         }
         longest.map(|zone| zone.id)
     }

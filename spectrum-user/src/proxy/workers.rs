@@ -118,7 +118,7 @@ impl Workers {
             thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || {
-                    let ended = Report { ends, ended: Ended { worker: index, cut: None } };
+                    let ended = Farewell { ends, ended: Ended { worker: index, cut: None } };
                     thread.run(&started, ended);
                 })
                 .and_then(|_| start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))))
@@ -195,7 +195,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(self, started: &std::sync::mpsc::SyncSender<io::Result<()>>, mut report: Report) {
+    fn run(self, started: &std::sync::mpsc::SyncSender<io::Result<()>>, mut farewell: Farewell) {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let runtime = match runtime {
             Ok(runtime) => runtime,
@@ -219,19 +219,19 @@ impl Thread {
             task::spawn_local(worker.work(acceptor, self.inbox, self.phases)).await
         });
         match cut {
-            Ok(cut) => report.ended.cut = Some(cut),
+            Ok(cut) => farewell.ended.cut = Some(cut),
             Err(error) => log::error!("worker {}: {error}", self.index),
         }
     }
 }
 
 /// Tells how a worker ended, also when it panicked.
-struct Report {
+struct Farewell {
     ends: mpsc::UnboundedSender<Ended>,
     ended: Ended,
 }
 
-impl Drop for Report {
+impl Drop for Farewell {
     fn drop(&mut self) {
         let _ = self.ends.send(Ended { ..self.ended });
     }

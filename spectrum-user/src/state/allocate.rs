@@ -14,7 +14,7 @@ use super::{
     pool::Pool,
 };
 use crate::{
-    config::{self, Config, ConfigErrors, Declared, Fault, Report},
+    config::{self, Config, ConfigErrors, Declared, Fault, Findings},
     model::{Application, Connectivity, DesiredState, EdgeIps},
 };
 
@@ -24,11 +24,11 @@ pub fn allocate(
     existing: &Assignments,
     host_addresses: &[IpAddr],
 ) -> Result<(DesiredState, Assignments), ConfigErrors> {
-    let report = Report::new(&config.source);
-    config::check_host(&report, &config.edge, &config.pools, &config.applications, host_addresses);
-    let assignments = assign(&report, config, existing, host_addresses);
+    let findings = Findings::new(&config.source);
+    config::check_host(&findings, &config.edge, &config.pools, &config.applications, host_addresses);
+    let assignments = assign(&findings, config, existing, host_addresses);
     let applications = config.applications.iter().map(|declared| place(declared, &assignments)).collect();
-    report.finish()?;
+    findings.finish()?;
     let desired = DesiredState {
         edge: config.edge.clone(),
         zones: config.zones.clone(),
@@ -38,7 +38,7 @@ pub fn allocate(
     Ok((desired, assignments))
 }
 
-fn assign(report: &Report<'_>, config: &Config, existing: &Assignments, host_addresses: &[IpAddr]) -> Assignments {
+fn assign(findings: &Findings<'_>, config: &Config, existing: &Assignments, host_addresses: &[IpAddr]) -> Assignments {
     let wanted = wanted(config);
     let mut pools: Vec<Pool> = config.edge.pools.iter().map(|prefix| Pool::new(*prefix)).collect();
     let mut taken: HashSet<IpAddr> = host_addresses.iter().map(IpAddr::to_canonical).collect();
@@ -65,7 +65,7 @@ fn assign(report: &Report<'_>, config: &Config, existing: &Assignments, host_add
                 assignments.set(hostname, address);
                 continue;
             }
-            report.error(&wish.first.places.edge_ips, exhausted(hostname, family, &pools));
+            findings.error(&wish.first.places.edge_ips, exhausted(hostname, family, &pools));
             // Without any pool there is nothing to be said about the other family.
             if pools.is_empty() {
                 break;

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Collects what is found.
-pub(crate) struct Report<'s> {
+pub(crate) struct Findings<'s> {
     source: &'s Source,
     errors: RefCell<Vec<Diagnostic>>,
     /// How many errors there are, whether they are kept or not.
@@ -19,7 +19,7 @@ pub(crate) struct Report<'s> {
 /// Errors that are kept of one file. Nobody reads more, and a file may hold millions.
 const MOST_ERRORS: usize = 1000;
 
-impl<'s> Report<'s> {
+impl<'s> Findings<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
         Self { source, errors: RefCell::default(), count: Cell::default(), notes: RefCell::default() }
     }
