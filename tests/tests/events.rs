@@ -155,11 +155,20 @@ fn a_flood_is_told_as_events_of_the_node_and_its_drops_say_what_they_stand_for()
     let follower = Follower::start(world.edge(), &["events", "-f", "--output", "json"]);
     first_drop(&world, &follower);
     let mut flood = Command::new("hping3");
-    flood.args(["--syn", "--destport", "443", "--interval", "u50", "--rand-source", "--quiet", &EDGE.to_string()]);
+    flood.args(["--syn", "--destport", "443", "--win", "4321", "--interval", "u50", "--rand-source", "--quiet"]);
+    flood.arg(EDGE.to_string());
     let mut flood = world.client().namespace().start(flood);
-    for kind in ["floodBegan", "protectionBegan"] {
-        wait::eventually(kind, || Some(follower.json()).filter(|event| event["Event"] == kind));
-    }
+    let next = |kind: &str| wait::eventually(kind, || Some(follower.json()).filter(|event| event["Event"] == kind));
+    let began = next("floodBegan");
+    let portrait = &began["extensions"]["portrait"][0];
+    assert_eq!((&portrait["protocol"], &portrait["tcp_flags"]), (&6.into(), &"SYN".into()), "{began}");
+    let common = portrait["common"].as_array().unwrap();
+    let window = serde_json::json!({ "field": "tcp_window", "value": 4321, "percent": 100 });
+    assert!(common.contains(&window), "{began}");
+    assert!(portrait["percent"].as_u64() > Some(90), "{began}");
+    next("protectionBegan");
+    let status = world.edge().spectrum_ok(&["status"]);
+    assert!(status.contains("the SYNs to app1.example.com tcp/443: ") && status.contains("window 4321"), "{status}");
     let mut blocked = Command::new("hping3");
     let spoofed = SHUNNED.to_string();
     blocked.args(["--syn", "--destport", "443", "--faster", "--spoof", &spoofed, "--quiet", &EDGE.to_string()]);

@@ -63,6 +63,48 @@ fn a_flood_shows_in_rates_reasons_and_sources() {
     drop(open);
 }
 
+/// What the packets for the application look like: of the likeness of these flags, the value of a field that all share.
+fn common(seen: &Value, flags: &Value, field: &str) -> Option<u64> {
+    let portrait = seen["applications"][0]["portrait"].as_array().unwrap();
+    let likeness = portrait.iter().find(|likeness| likeness["tcp_flags"] == *flags)?;
+    let common = likeness["common"].as_array().unwrap().iter();
+    common.filter(|common| common["percent"].as_u64() > Some(90)).find(|c| c["field"] == field)?["value"].as_u64()
+}
+
+#[test]
+fn packets_of_one_tool_are_known_by_what_they_have_in_common() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let _edge = world.edge().run(node(&origin));
+    let edge = EDGE.to_string();
+    let syns = ["--syn", "--ttl", "57", "--win", "777", "--destport", "443", "--interval", "u200", "--rand-source"];
+    // From one port, from many, and another kind of packet.
+    for (more, flags, port) in [
+        (&["--baseport", "53", "--keep"][..], Value::from("SYN"), Some(53)),
+        (&[], Value::from("SYN"), None),
+        (&["--ack", "--baseport", "53", "--keep"], Value::from("SYN|ACK"), Some(53)),
+    ] {
+        let mut flood = Command::new("hping3");
+        flood.args(syns).args(more).args(["--quiet", &edge]);
+        let mut flood = world.client().namespace().start(flood);
+        let seen = wait::eventually("the flood is described", || {
+            let seen = once(world.edge());
+            let is_flood =
+                common(&seen, &flags, "tcp_window") == Some(777) && common(&seen, &flags, "source_port") == port;
+            is_flood.then_some(seen)
+        });
+        assert_eq!(common(&seen, &flags, "ttl"), Some(57), "{seen}");
+        assert_eq!(common(&seen, &flags, "ip_length"), Some(40), "{seen}");
+        assert_eq!(common(&seen, &flags, "tcp_options"), Some(0), "{seen}");
+        assert_eq!(common(&seen, &flags, "destination_port"), Some(443), "{seen}");
+        let text = world.edge().spectrum_ok(&["top", "--once"]);
+        assert!(text.contains("40 bytes, ttl 57, window 777, no TCP options"), "{text}");
+        flood.kill().unwrap();
+        flood.wait().unwrap();
+    }
+}
+
 #[test]
 fn sources_that_send_one_packet_each_are_nobodys_top_sources() {
     let world = World::new();

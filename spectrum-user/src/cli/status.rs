@@ -21,7 +21,7 @@ use crate::{
         status::{self, KernelStatus},
     },
     model::Instance,
-    shield::Kind,
+    shield::{Kind, describe_portrait},
 };
 
 #[derive(Serialize)]
@@ -101,6 +101,10 @@ fn show_daemon(daemon: &DaemonStatus) {
     // A SYN flood is told with the protected mode.
     for flood in daemon.floods.iter().filter(|flood| flood.kind == Kind::Orphans.as_str()) {
         output::line(&format!("flood of segments of no connection on {}: they are dropped\n", flood.name));
+    }
+    for flood in daemon.floods.iter().filter(|flood| !flood.portrait.is_empty()) {
+        let of = if flood.kind == Kind::Orphans.as_str() { "segments" } else { "SYNs" };
+        output::line(&format!("the {of} to {}: {}\n", flood.name, describe_portrait(&flood.portrait)));
     }
     if let Some(geo) = &daemon.geo {
         show_geo(geo);

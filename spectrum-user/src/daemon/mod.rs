@@ -5,6 +5,7 @@
 mod calls;
 mod cut_off;
 mod describe;
+mod flood_event;
 mod geo;
 mod logins;
 mod mitigation;
@@ -22,6 +23,7 @@ mod start;
 mod status;
 mod stream;
 mod view;
+mod witness;
 
 use std::path::PathBuf;
 

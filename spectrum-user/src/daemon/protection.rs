@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Flood, Protection, Running, View};
+use super::{Flood, Protection, Running, View, flood_event::told, witness::Witness};
 use crate::{
-    dataplane::{apply::Mode, instance::KernelInstance},
-    model::{DesiredState, Instance, Shield, SynCookies},
+    dataplane::{apply::Mode, events::Sample, instance::KernelInstance},
+    model::{AppId, DesiredState, Instance, Shield, SynCookies},
     shield::{self, Change, Floods, Kind, Switch, Sysctl, SysctlError},
     telemetry::{EventLog, NodeEvent, NodeEventKind},
 };
@@ -23,6 +23,7 @@ const COOKIE_VALID: Duration = Duration::from_mins(2);
 pub(super) struct Watch {
     floods: Floods,
     orphans: Floods,
+    witness: Witness,
     syncookies: Switch,
     timestamps: Switch,
     looks: Interval,
@@ -47,6 +48,7 @@ impl Watch {
         Ok(Self {
             floods: Floods::of(Kind::Syn),
             orphans: Floods::of(Kind::Orphans),
+            witness: Witness::default(),
             syncookies: Switch::new(Sysctl::SynCookies, instance),
             timestamps: Switch::new(Sysctl::Timestamps, instance),
             looks,
@@ -59,6 +61,11 @@ impl Watch {
 
     pub(super) async fn due(&mut self) {
         self.looks.tick().await;
+    }
+
+    /// Looks at a sampled packet.
+    pub(super) fn see(&mut self, sample: &Sample, view: &View) {
+        self.witness.see(sample, view);
     }
 
     /// The last act: what was changed is put back.
@@ -82,10 +89,15 @@ impl Watch {
             let kind = floods.kind();
             for (app, change) in floods.look(elapsed, &view.counted(kind)) {
                 let name = view.name(app);
-                let event = told(kind, change, &name);
+                let account = match change {
+                    Change::Began { .. } => self.witness.under_way(kind, app),
+                    Change::Ended => self.witness.over(kind, app),
+                };
+                let event = told(kind, change, &name, &account);
                 view.events().tell(event.with("application", app.to_string()).with("name", name));
             }
         }
+        self.witness.fade();
     }
 
     fn switch(&mut self, view: &View, kernel: &mut KernelInstance, shield: Shield) {
@@ -113,15 +125,19 @@ impl Watch {
         view.protected(self.syncookies.is_on().then_some(Protection { floods, always }));
     }
 
-    fn under_way(&self, view: &View) -> Vec<Flood> {
-        let of = |floods: &Floods| {
-            let kind = floods.kind().as_str().to_owned();
-            floods
-                .under_way()
-                .map(|app| Flood { kind: kind.clone(), application: app.to_string(), name: view.name(app) })
-                .collect::<Vec<_>>()
-        };
-        [of(&self.floods), of(&self.orphans)].concat()
+    fn under_way(&mut self, view: &View) -> Vec<Flood> {
+        let mut under_way = Vec::new();
+        for floods in [&self.floods, &self.orphans] {
+            let kind = floods.kind();
+            let flood = |app: AppId| Flood {
+                kind: kind.as_str().to_owned(),
+                application: app.to_string(),
+                name: view.name(app),
+                portrait: self.witness.under_way(kind, app).portrait,
+            };
+            under_way.extend(floods.under_way().map(flood));
+        }
+        under_way
     }
 
     /// The window scale that answers to SYNs shall offer. The sysctl that lets the kernel read it back is set before the
@@ -175,35 +191,6 @@ impl Running {
         self.protection.look(&self.view);
         self.protection.switch(&self.view, &mut self.kernel, self.node.shield);
     }
-}
-
-/// Says so in the log; the event says the same.
-fn told(kind: Kind, change: Change, name: &str) -> NodeEvent {
-    let event = match (kind, change) {
-        (Kind::Syn, Change::Began { requests, completed }) => {
-            log::warn!(
-                "{name} is under a SYN flood: {requests:.0} requests a second, of which {:.1} % become connections",
-                completed * 100.0
-            );
-            let event = NodeEvent::now(NodeEventKind::FloodBegan);
-            event.with("requests_per_second", requests.round()).with("completed", completed)
-        }
-        (Kind::Orphans, Change::Began { requests, .. }) => {
-            log::warn!(
-                "{name} is under a flood of segments of no connection, {requests:.0} a second: they are dropped"
-            );
-            NodeEvent::now(NodeEventKind::FloodBegan).with("segments_per_second", requests.round())
-        }
-        (Kind::Syn, Change::Ended) => {
-            log::warn!("the SYN flood on {name} is over");
-            NodeEvent::now(NodeEventKind::FloodEnded)
-        }
-        (Kind::Orphans, Change::Ended) => {
-            log::warn!("the flood of segments of no connection on {name} is over");
-            NodeEvent::now(NodeEventKind::FloodEnded)
-        }
-    };
-    event.with("kind", kind.as_str())
 }
 
 fn wants_cookies(desired: &DesiredState) -> bool {

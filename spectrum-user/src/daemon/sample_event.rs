@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{dataplane::events::Sample, telemetry::timestamp};
+use crate::{dataplane::events::Sample, shield::TcpFlags, telemetry::timestamp};
 
 /// What people call an application.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,6 +24,7 @@ pub trait Naming {
 
 /// The sample as one line of JSON without its end; with its packet in hexadecimal where `packet` says so.
 pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
+    let header = sample.header();
     let app = sample.app.and_then(|number| names.app(number)).unwrap_or_default();
     let line = Line {
         application: &app.id,
@@ -39,7 +40,11 @@ pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
             explanation: sample.reason.explain(),
             rule: sample.rule.and_then(|number| names.rule(number)),
             protocol: sample.protocol,
-            tcp_flags: sample.tcp_flags.map(flags),
+            tcp_flags: sample.tcp_flags.map(|flags| TcpFlags(flags).to_string()),
+            ip_length: header.ip_length,
+            ttl: header.ttl,
+            tcp_window: header.tcp_window,
+            tcp_options: header.tcp_options,
             length: sample.length,
             ifindex: sample.ifindex,
             drops: sample.drops,
@@ -74,20 +79,16 @@ struct Extensions<'a> {
     rule: Option<Value>,
     protocol: u8,
     tcp_flags: Option<String>,
+    ip_length: Option<u16>,
+    ttl: Option<u8>,
+    tcp_window: Option<u16>,
+    tcp_options: Option<u8>,
     length: u32,
     ifindex: u32,
     drops: u32,
     weight: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     packet: Option<String>,
-}
-
-/// `SYN|ACK`; `none` where there are none.
-pub fn flags(bits: u8) -> String {
-    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
-    let set: Vec<&str> =
-        NAMES.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 != 0).map(|(_, name)| name).collect();
-    if set.is_empty() { "none".to_owned() } else { set.join("|") }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -135,8 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_flags_are_written_as_people_read_them() {
+    fn bytes_are_written_as_people_read_them() {
         assert_eq!(hexadecimal(&[0, 0x1f, 0xff]), "001fff");
-        assert_eq!((flags(0x12), flags(0)), ("SYN|ACK".into(), "none".into()));
     }
 }

@@ -52,9 +52,10 @@ impl Running {
     /// Counts a sample and passes it on, and what else is there already, as far as it does not keep the daemon from
     /// other work.
     pub(super) fn see(&mut self, first: Sample) {
-        let Self { samples, auto, view, geo, .. } = self;
+        let Self { samples, auto, protection, view, geo, .. } = self;
         for sample in std::iter::once(first).chain(std::iter::from_fn(|| samples.try_next())).take(AT_ONCE) {
             auto.see(&sample, view, geo);
+            protection.see(&sample, view);
             view.samples.pass_on(sample);
             if sample.drops > 0 {
                 log::debug!("{}", view.describe(&sample));

@@ -9,6 +9,7 @@ use crate::{
     dataplane::status::ReasonCount,
     model::{AccessRule, Application, DesiredState, Scope},
     rules::{Configuration, RuleObject},
+    shield::Likeness,
     telemetry::AppMetrics,
 };
 
@@ -20,6 +21,9 @@ pub struct Flood {
     /// The id of the application that it is for.
     pub application: String,
     pub name: String,
+    /// What its packets look like.
+    #[serde(default)]
+    pub portrait: Vec<Likeness>,
 }
 
 /// How many access rules there are, by source, and how full the kernel's maps are of them.

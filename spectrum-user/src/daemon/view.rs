@@ -115,6 +115,11 @@ impl View {
         self.read(|progress| progress.objects.rule(number).map(|rule| rule.target))
     }
 
+    /// Which application a number stands for.
+    pub(super) fn app_id(&self, number: u32) -> Option<AppId> {
+        self.read(|progress| progress.objects.app(number).map(|app| app.id))
+    }
+
     pub(super) fn problem(&self, problem: Option<String>) {
         self.change(|progress| progress.problem = problem);
     }

@@ -164,6 +164,15 @@ fn wall_clock(at_ns: u64) -> SystemTime {
 }
 
 #[cfg(test)]
+impl Captured {
+    pub(crate) fn testing(bytes: &[u8]) -> Self {
+        let mut captured = Self { length: bytes.len(), bytes: [0; CAPTURE] };
+        captured.bytes[..bytes.len()].copy_from_slice(bytes);
+        captured
+    }
+}
+
+#[cfg(test)]
 impl Sample {
     /// A SYN that was steered, of which nothing was captured.
     pub(crate) fn testing() -> Self {

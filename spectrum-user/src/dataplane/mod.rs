@@ -11,6 +11,7 @@ pub mod diff;
 pub mod events;
 pub mod explain;
 pub mod geo;
+pub mod header;
 pub mod image;
 pub mod instance;
 pub mod load;

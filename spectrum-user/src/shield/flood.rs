@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 use crate::model::AppId;
 
 /// What there is a flood of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Requests for connections.
     Syn,

@@ -60,6 +60,15 @@ impl<K: Eq + Hash + Copy> Frequent<K> {
         std::mem::take(self)
     }
 
+    /// Everything counts this much less from now on.
+    pub fn fade(&mut self, keep: u64, of: u64) {
+        self.total = self.total.saturating_mul(keep) / of;
+        self.counts.retain(|_, count| {
+            *count = count.saturating_mul(keep) / of;
+            *count > 0
+        });
+    }
+
     /// What both counted together.
     pub fn merge(&mut self, other: &Self) {
         let total = self.total.saturating_add(other.total);

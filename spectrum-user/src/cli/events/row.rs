@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::cli::output::printable;
+use crate::{
+    cli::output::printable,
+    shield::{Likeness, describe_portrait},
+};
 
 /// Whether the line says what the reader was too slow for.
 pub(super) fn is_missed(event: &Value) -> bool {
@@ -73,9 +76,18 @@ fn node(event: &Value) -> String {
     let fields = event.get("extensions").and_then(Value::as_object);
     let fields = fields.into_iter().flatten().map(|(name, value)| match value {
         Value::String(text) => format!("{name} {text}"),
-        other => format!("{name} {other}"),
+        value => match portrait(name, value) {
+            Some(portrait) => format!("{name} {}", describe_portrait(&portrait)),
+            None => format!("{name} {value}"),
+        },
     });
     fields.collect::<Vec<_>>().join(", ")
+}
+
+/// What packets look like, where that is it.
+fn portrait(name: &str, value: &Value) -> Option<Vec<Likeness>> {
+    let portrait: Vec<Likeness> = serde_json::from_value((name == "portrait").then(|| value.clone())?).ok()?;
+    (!portrait.is_empty()).then_some(portrait)
 }
 
 fn of_application(event: &Value) -> String {
@@ -149,5 +161,17 @@ mod tests {
             row(&event),
             "2026-11-22 10:00:00.000 protectionBegan always false, floods [\"one.example.com tcp/443\"]"
         );
+    }
+
+    #[test]
+    fn what_a_flood_looks_like_is_told_in_words() {
+        let common = json!([{ "field": "ttl", "value": 64, "percent": 100 }, { "field": "source_port", "value": 53, "percent": 40 }]);
+        let portrait = json!([{ "percent": 98, "protocol": 6, "tcp_flags": "SYN", "common": common }]);
+        let event = json!({
+            "Event": "floodBegan", "Timestamp": "2026-11-22T10:00:00Z",
+            "extensions": { "kind": "syn", "portrait": portrait },
+        });
+        let row = row(&event);
+        assert!(row.ends_with("kind syn, portrait 98 % SYN: ttl 64, from port 53 (40 %)"), "{row}");
     }
 }

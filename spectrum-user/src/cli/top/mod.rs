@@ -3,6 +3,7 @@
 //! Plain terminal sequences: a table that is written anew each second needs no library of widgets.
 
 mod look;
+mod looks;
 mod rates;
 mod screen;
 mod show;

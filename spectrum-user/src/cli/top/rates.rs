@@ -12,6 +12,7 @@ use super::{
 use crate::{
     daemon::{AppStatus, Protection},
     dataplane::status::ReasonCount,
+    shield::Likeness,
 };
 
 #[derive(Debug, Serialize)]
@@ -38,6 +39,8 @@ pub(super) struct AppRates {
     pub(super) connections_per_second: f64,
     /// Packets per second, by reason.
     pub(super) drops: BTreeMap<String, f64>,
+    /// What its packets look like, estimated from samples.
+    pub(super) portrait: Vec<Likeness>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,7 +57,10 @@ impl Rates {
         let mut applications: Vec<AppRates> = now
             .apps
             .iter()
-            .map(|app| app_rates(before.apps.iter().find(|earlier| earlier.id == app.id), app, seconds))
+            .map(|app| AppRates {
+                portrait: sources.portrait(&app.id),
+                ..app_rates(before.apps.iter().find(|earlier| earlier.id == app.id), app, seconds)
+            })
             .collect();
         applications.sort_by(|a, b| b.packets_per_second.total_cmp(&a.packets_per_second));
         let mut reasons = reason_rates(&before.totals, &now.totals, seconds);
@@ -88,6 +94,7 @@ fn app_rates(before: Option<&AppStatus>, now: &AppStatus, seconds: f64) -> AppRa
             .filter(|rate| rate.action == "drop" && rate.packets_per_second > 0.0)
             .map(|rate| (rate.reason, rate.packets_per_second))
             .collect(),
+        portrait: Vec::new(),
     }
 }
 

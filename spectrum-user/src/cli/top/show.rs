@@ -3,6 +3,9 @@
 use super::rates::Rates;
 use crate::cli::output::{self, printable};
 
+/// Applications whose packets are described, the busiest.
+const PORTRAITS: usize = 5;
+
 /// Everything that is to be seen, most important first: a small terminal shows the beginning.
 pub(super) fn lines(rates: &Rates) -> Vec<String> {
     let mut lines = vec![mode(rates), String::new()];
@@ -26,6 +29,7 @@ pub(super) fn lines(rates: &Rates) -> Vec<String> {
         table.add_row(cells.map(str::to_owned));
     }
     push(&mut lines, &table);
+    push_looks(&mut lines, rates);
     let sources = &rates.sources;
     let missed = if sources.missed > 0 { format!(", {} more were missed", sources.missed) } else { String::new() };
     lines.push(format!("sources, estimated from {} samples{missed}:", sources.samples));
@@ -52,6 +56,25 @@ fn mode(rates: &Rates) -> String {
         None => "no daemon runs: packets are filtered, nothing is served".to_owned(),
     };
     printable(&mode)
+}
+
+/// What packets look like is in columns too, so that what is equal stands below what is equal.
+fn push_looks(lines: &mut Vec<String>, rates: &Rates) {
+    let busy = rates.applications.iter().filter(|app| !app.portrait.is_empty()).take(PORTRAITS);
+    let mut table = output::table(&["PACKETS TO", "SHARE", "LOOK LIKE"]);
+    for app in busy {
+        for (index, likeness) in app.portrait.iter().enumerate() {
+            let name = if index > 0 {
+                String::new()
+            } else {
+                printable(if app.hostname.is_empty() { &app.id } else { &app.hostname })
+            };
+            table.add_row([name, format!("{} %", likeness.percent), likeness.looks()]);
+        }
+    }
+    if !table.is_empty() {
+        push(lines, &table);
+    }
 }
 
 fn push(lines: &mut Vec<String>, table: &comfy_table::Table) {

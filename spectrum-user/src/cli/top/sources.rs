@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::shield::HeavyHitters;
+use super::looks::Seen;
+use crate::shield::{HeavyHitters, Likeness};
 
 /// Counters: whoever sends more than one part in so many has one.
 const COUNTERS: usize = 512;
@@ -13,11 +14,14 @@ const COUNTERS: usize = 512;
 const TOLD: usize = 10;
 /// What is left of the past with each look: about the last five are remembered.
 const FADE: f64 = 0.8;
+/// The same in whole numbers.
+const KEEP: (u64, u64) = (4, 5);
 
 /// Samples, as they come.
 pub(super) struct Sources {
     packets: HeavyHitters<IpAddr>,
     bytes: HeavyHitters<IpAddr>,
+    looks: Seen,
     /// Seconds that the weights are of, faded like them.
     seconds: f64,
     samples: u64,
@@ -27,7 +31,7 @@ pub(super) struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         let counters = || HeavyHitters::new(COUNTERS);
-        Self { packets: counters(), bytes: counters(), seconds: 0.0, samples: 0, missed: 0 }
+        Self { packets: counters(), bytes: counters(), looks: Seen::default(), seconds: 0.0, samples: 0, missed: 0 }
     }
 }
 
@@ -70,7 +74,13 @@ impl Sources {
             self.samples += 1;
             self.packets.add(source, f64::from(weight));
             self.bytes.add(source, f64::from(weight) * f64::from(number("length")));
+            self.looks.add(&event, weight);
         }
+    }
+
+    /// What the packets for an application look like.
+    pub(super) fn portrait(&self, app: &str) -> Vec<Likeness> {
+        self.looks.of(app)
     }
 
     /// What is known after some more seconds.
@@ -90,6 +100,8 @@ impl Sources {
         let top = self.packets.top(TOLD).into_iter().map(rate).collect();
         self.packets.fade(FADE);
         self.bytes.fade(FADE);
+        let (keep, of) = KEEP;
+        self.looks.fade(keep, of);
         self.seconds *= FADE;
         let (samples, missed) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.missed));
         Estimate { estimated: true, samples, missed, top }
