@@ -6,9 +6,11 @@
 mod book;
 mod object;
 mod store;
+mod written;
 
 pub use self::{
     book::{Book, Facts, Now, RuleSource},
     object::{Configuration, Extensions, RuleObject, RuleScope},
     store::{Kept, LeftOut, Loaded, RuleStoreError, again, read, write},
+    written::keys,
 };

@@ -9,10 +9,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::object::{Configuration, mode, moment};
+use super::written::Written;
 use crate::{
-    config,
-    model::{AccessRule, Geo, RuleId, Scope, Zone},
+    model::{AccessRule, Geo, RuleId, Zone},
     state::document::{self, Unreadable},
 };
 
@@ -61,26 +60,6 @@ pub struct Loaded {
 struct Document {
     version: u64,
     rules: Vec<Written>,
-}
-
-/// The keys that a rule has in the configuration file, so that one reader reads both; and two moments.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    id: String,
-    mode: String,
-    configuration: Configuration,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    notes: String,
-    /// The zone's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_on: Option<String>,
-    #[serde(default)]
-    simulate: bool,
-    created_on: String,
-    modified_on: String,
 }
 
 const VERSION: u64 = 1;
@@ -160,7 +139,7 @@ fn understand(rules: Vec<Written>, zones: &[Zone], geo: &Geo) -> Loaded {
     let now = SystemTime::now();
     for written in rules {
         let name = format!("{} {}", written.mode, written.configuration.value);
-        match written.clone().read(zones, geo) {
+        match written.clone().read(NAME, zones, geo) {
             Ok(kept) if kept.rule.has_ended(now) => {
                 loaded.notes.push(format!("the operator's rule {name} has ended in the meantime"));
             }
@@ -188,45 +167,12 @@ impl fmt::Display for LeftOut {
     }
 }
 
-impl Written {
-    fn of(rule: &AccessRule, created: SystemTime, modified: SystemTime, zones: &[Zone]) -> Self {
-        let zone = match rule.scope {
-            Scope::User => None,
-            Scope::Zone(id) => zones.iter().find(|zone| zone.id == id).map(|zone| zone.name.clone()),
-        };
-        Self {
-            id: rule.id.to_string(),
-            mode: mode(rule.mode).to_owned(),
-            configuration: Configuration::of(rule.target),
-            notes: rule.notes.clone(),
-            zone,
-            expires_on: rule.expires_on.map(|end| humantime::format_rfc3339(end).to_string()),
-            simulate: rule.simulate,
-            created_on: moment(created),
-            modified_on: moment(modified),
-        }
-    }
-
-    fn read(self, zones: &[Zone], geo: &Geo) -> Result<Kept, String> {
-        let time = |text: &str| humantime::parse_rfc3339(text).map_err(|error| format!("{text}: {error}"));
-        let (created, modified) = (time(&self.created_on)?, time(&self.modified_on)?);
-        let mut value = serde_json::to_value(&self).map_err(|error| error.to_string())?;
-        if let Some(object) = value.as_object_mut() {
-            object.remove("created_on");
-            object.remove("modified_on");
-        }
-        let text = toml::to_string(&value).map_err(|error| error.to_string())?;
-        let (rule, _) = config::rule(&text, NAME, zones, geo).map_err(|errors| errors.brief())?;
-        Ok(Kept { rule, created, modified })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{RuleMode, Target, ZoneId};
+    use crate::model::{RuleMode, Scope, Target, ZoneId};
 
     fn zones() -> Vec<Zone> {
         vec![Zone { id: ZoneId::derive(&["example.com"]), name: "example.com".to_owned() }]

@@ -7,7 +7,7 @@ use crate::{
     daemon::{Running, Wishes, calls::Asked},
     dataplane::rules::RuleChange,
     model::{AccessRule, RuleId},
-    rules::{Configuration, Facts, Now, RuleSource},
+    rules::{self, Configuration, Facts, Now, RuleSource},
 };
 
 impl Running {
@@ -68,8 +68,7 @@ impl Running {
     async fn update(&mut self, id: RuleId, value: Value) -> Result<RuleAnswer, Refusal> {
         let before = self.changeable(id)?;
         let facts = self.book.facts(id).ok_or_else(|| Refusal::unknown(id))?;
-        let zones = self.view.desired().zones.clone();
-        let mut merged = self.written(&before, &zones);
+        let mut merged = rules::keys(&before, &self.view.desired().zones);
         let Value::Object(changes) = value else { return Err(Refusal::no_object()) };
         for (key, value) in changes {
             if key == "configuration" && merged.get("configuration") != Some(&value) {

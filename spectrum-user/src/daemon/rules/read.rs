@@ -1,18 +1,18 @@
-//! From a rule object to a rule, by the reader of the configuration file, and back.
+//! From a rule object to a rule, by the reader of the configuration file.
 
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Refusal;
 use crate::{
     config,
     daemon::{Running, Wishes},
-    model::{AccessRule, Zone},
+    model::AccessRule,
 };
 
 impl Running {
-    /// A request's rule, by the reader of the configuration file.
+    /// A request's rule, how it is asked for, and what an operator should know of it.
     pub(super) fn read(&self, value: Value) -> Result<(AccessRule, Wishes, Vec<String>), Refusal> {
         let Value::Object(mut object) = value else { return Err(Refusal::no_object()) };
         let wishes = match object.remove("extensions") {
@@ -30,22 +30,5 @@ impl Running {
             return Err(Refusal::new(400, "`expires_on` has been already").help("write a moment to come"));
         }
         Ok((rule, wishes, notes.into_iter().map(|note| note.message).collect()))
-    }
-
-    /// The keys of a rule as the file has them.
-    pub(super) fn written(&self, rule: &AccessRule, zones: &[Zone]) -> Map<String, Value> {
-        let object = self.object(rule, zones).and_then(|object| serde_json::to_value(object).ok());
-        let mut written = match object {
-            Some(Value::Object(object)) => object,
-            _ => Map::new(),
-        };
-        let zone = written.get("scope").and_then(|scope| scope.get("name").cloned());
-        for key in ["scope", "allowed_modes", "created_on", "modified_on", "extensions"] {
-            written.remove(key);
-        }
-        if let Some(zone) = zone {
-            written.insert("zone".to_owned(), zone);
-        }
-        written
     }
 }
