@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{MapError, MapInfo};
+use aya::maps::MapError;
 use spectrum_common::{
     layout::{self, Meta, ObjectId, Owner},
     limits,
@@ -19,14 +19,15 @@ use super::{
     bpffs::{self, BpffsError},
     diagnostics::Diagnostics,
     diff::{NameMap, Op, diff},
+    found,
     geo::PutError,
     image::{ImageError, MapImage, image},
     load::{LoadError, Loaded, Options},
     lock::{Lock, LockError},
-    maps::{ConfigMaps, EXPECTED, MapSource, OpenMapError},
+    maps::{ConfigMaps, MapSource, OpenMapError},
     netlink::{Netlink, NetlinkError},
     numbers::Names,
-    pins::{self, Pins},
+    pins::Pins,
     rules::{self, RuleChange},
 };
 use crate::{
@@ -122,11 +123,11 @@ impl KernelInstance {
         let lock = Lock::acquire(instance)?;
         bpffs::ensure()?;
         let pins = Pins::of(instance);
-        let found = check(&pins)?;
-        alone(instance)?;
+        let found = found::check(&pins)?;
+        found::alone(instance)?;
         let opened = Self::load(pins.clone(), found, owner, log_level, lock);
         if opened.is_err() && found.is_none() {
-            remove(&pins);
+            found::clear(&pins);
         }
         opened
     }
@@ -335,55 +336,4 @@ async fn routes(desired: &DesiredState, netlink: &Netlink) -> Result<Vec<ipnet::
         }
     }
     Ok(foreign)
-}
-
-/// Refuses a second instance in this network namespace: both would steer the same sockets and own the same routes.
-fn alone(instance: &Instance) -> Result<(), InstanceError> {
-    for other in pins::instances().into_iter().filter(|other| other != instance) {
-        if attach::is_here(&Pins::of(&other))? {
-            return Err(InstanceError::NotAlone { other });
-        }
-    }
-    Ok(())
-}
-
-/// Looks at what is pinned before anything is touched: `None` for nothing, or remains of a start that was cut short.
-fn check(pins: &Pins) -> Result<Option<Meta>, InstanceError> {
-    if !pins.exist() {
-        return Ok(None);
-    }
-    let meta = ConfigMaps::read_meta(pins);
-    let layout = meta.as_ref().map_or(0, |meta| meta.layout);
-    if layout == 0 && !pins.any_link() {
-        remove(pins);
-        return Ok(None);
-    }
-    if layout != layout::VERSION {
-        return Err(InstanceError::OtherLayout { path: pins.directory().to_owned(), found: layout });
-    }
-    for expected in EXPECTED {
-        let path = pins.map(expected.name);
-        let foreign = |what| InstanceError::ForeignPin { path: path.clone(), what };
-        let info = MapInfo::from_pin(&path).map_err(|error| foreign(error.to_string()))?;
-        let found = (info.key_size() as usize, info.value_size() as usize, info.max_entries() as usize);
-        if found != (expected.key, expected.value, expected.entries) {
-            return Err(foreign(format!(
-                "keys of {} bytes, values of {}, {} entries, where {}, {} and {} are expected",
-                found.0, found.1, found.2, expected.key, expected.value, expected.entries
-            )));
-        }
-    }
-    Ok(meta)
-}
-
-fn remove(pins: &Pins) {
-    if let Err(error) = pins.remove() {
-        log::warn!("remains of a start that failed stay in {}: {error}", pins.directory().display());
-    }
-    bpffs::release();
-}
-
-/// The instances that are loaded on this host.
-pub fn loaded() -> Vec<Instance> {
-    pins::instances()
 }

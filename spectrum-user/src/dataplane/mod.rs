@@ -10,6 +10,7 @@ pub mod diagnostics;
 pub mod diff;
 pub mod events;
 pub mod explain;
+mod found;
 pub mod geo;
 pub mod header;
 pub mod image;
