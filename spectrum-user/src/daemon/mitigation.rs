@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use spectrum_common::Reason;
@@ -14,7 +14,7 @@ use crate::{
     dataplane::{events::Sample, rules::RuleChange},
     geo::Databases,
     model::{AccessRule, DesiredState, RuleId, RuleMode, Scope, Target},
-    rules::{Book, Facts, Now, RuleSource},
+    rules::{Book, Facts, RuleSource},
     shield::{Bounds, Mitigation, Seen, Verdict},
 };
 
@@ -108,7 +108,7 @@ impl Running {
     }
 
     async fn install(&mut self, target: Target, simulate: bool, why: String, duration: Duration) {
-        let now = Now::read();
+        let now = SystemTime::now();
         let rule = AccessRule {
             id: RuleId::derive(&["auto", &target.to_string()]),
             scope: Scope::User,
@@ -116,7 +116,7 @@ impl Running {
             target,
             notes: why,
             simulate,
-            expires_on: now.wall.checked_add(duration),
+            expires_on: now.checked_add(duration),
         };
         let before = self.auto_rules(|other| other.id == rule.id);
         match self.change(RuleChange { removed: &before, added: std::slice::from_ref(&rule) }).await {

@@ -1,6 +1,6 @@
 //! SIGHUP: an edited file becomes the state that is served, or nothing changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use crate::{
     geo::Databases,
     model::{AccessRule, DesiredState, Geo, Node},
     proxy::{AccessRules, AppTable},
-    rules::{self, Now, RuleSource},
+    rules::{self, RuleSource},
 };
 
 /// What a reload did.
@@ -98,7 +98,7 @@ impl Running {
         let is_over = |rule: &AccessRule| anew || !config.node.geo.knows(rule.target);
         let made = before.rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
         let made = made.filter(|(rule, facts)| facts.source != RuleSource::Auto || !is_over(rule));
-        let now = Now::read();
+        let now = SystemTime::now();
         let again = rules::again(&self.left_out, &desired.zones, &config.node.geo);
         let (book, gone) = self.book.join(&mut desired, made.chain(kept(&again.rules, now)), now);
         groundless(&desired, &config.node.geo)?;

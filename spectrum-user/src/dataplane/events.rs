@@ -1,10 +1,6 @@
 //! Sampled verdicts, from the kernel's ring buffer to values.
 
-use std::{
-    fmt, io,
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, io, net::IpAddr, time::SystemTime};
 
 use aya::maps::{MapData, RingBuf};
 use spectrum_common::{
@@ -14,6 +10,7 @@ use spectrum_common::{
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
+    clock,
     image::address,
     maps::{MapSource, OpenMapError, open_events},
 };
@@ -81,7 +78,7 @@ impl Samples {
         // SAFETY: a ring owns its one descriptor from its making to its drop.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| OpenSamplesError::Watch(error.into()))?;
-        Ok(Self { ring, opened_ns: monotonic_ns() })
+        Ok(Self { ring, opened_ns: clock::now_ns() })
     }
 
     /// Waits for the next sample.
@@ -128,7 +125,7 @@ pub(super) fn next(ring: &mut RingBuf<MapData>, since_ns: u64) -> Option<Sample>
 fn sample(event: &Event) -> Option<Sample> {
     let flags = (event.tcp_flags & NO_FLAGS == 0).then_some(event.tcp_flags);
     Some(Sample {
-        time: wall_clock(event.time_ns),
+        time: clock::wall(event.time_ns),
         reason: Reason::from_index(event.reason)?,
         app: (event.app != NO_APP).then_some(event.app),
         rule: (event.rule != 0).then_some(event.rule),
@@ -148,19 +145,6 @@ fn sample(event: &Event) -> Option<Sample> {
             bytes: event.bytes,
         },
     })
-}
-
-/// The kernel's clock of events (`bpf_ktime_get_ns`).
-fn monotonic_ns() -> u64 {
-    // It cannot fail for this clock (clock_gettime(2)); with 0 nothing is too old.
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
-    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// When that was by the clock on the wall, as it goes now.
-fn wall_clock(at_ns: u64) -> SystemTime {
-    let now = SystemTime::now();
-    now.checked_sub(Duration::from_nanos(monotonic_ns().saturating_sub(at_ns))).unwrap_or(now)
 }
 
 #[cfg(test)]

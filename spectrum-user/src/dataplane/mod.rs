@@ -6,6 +6,7 @@ pub mod apply;
 pub mod attach;
 mod batch;
 mod bpffs;
+mod clock;
 pub mod diagnostics;
 pub mod diff;
 pub mod events;

@@ -93,7 +93,9 @@ proptest! {
                 }
             }
             let change = RuleChange { removed: &removed, added: &added };
+            let whole = change.whole(&rules);
             rules = change.of(&rules).cloned().collect();
+            prop_assert_eq!(&rules, &whole);
             let ops = ops(&now, change, rules.iter()).unwrap().unwrap();
             let whole = image(&state(rules.clone()), &now).unwrap();
             prop_assert!(ops.len() <= diff(&now, &whole).len());

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use crate::model::{AccessRule, DesiredState, RuleId, Scope, Target};
@@ -18,20 +18,13 @@ pub enum RuleSource {
     Auto,
 }
 
-/// This moment, by the clock that never jumps and by the one that people read.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    pub instant: Instant,
-    pub wall: SystemTime,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub source: RuleSource,
     pub created: SystemTime,
     pub modified: SystemTime,
-    /// When it ends, by the clock that never jumps: read off the other one once, when the rule came.
-    deadline: Option<Instant>,
+    /// When it ends: by the clock on the wall, which is the one that the rule names.
+    end: Option<SystemTime>,
 }
 
 /// The facts of all rules.
@@ -39,13 +32,7 @@ pub struct Facts {
 pub struct Book {
     facts: HashMap<RuleId, Facts>,
     counts: [usize; 3],
-    ends: BTreeSet<(Instant, RuleId)>,
-}
-
-impl Now {
-    pub fn read() -> Self {
-        Self { instant: Instant::now(), wall: SystemTime::now() }
-    }
+    ends: BTreeSet<(SystemTime, RuleId)>,
 }
 
 impl RuleSource {
@@ -60,11 +47,8 @@ impl RuleSource {
 
 impl Facts {
     /// Of a rule that comes now.
-    pub fn new(source: RuleSource, rule: &AccessRule, now: Now) -> Self {
-        let left = rule.expires_on.map(|end| end.duration_since(now.wall).unwrap_or_default());
-        // A moment that no clock reaches is never.
-        let deadline = left.and_then(|left| now.instant.checked_add(left));
-        Self { source, created: now.wall, modified: now.wall, deadline }
+    pub const fn new(source: RuleSource, rule: &AccessRule, now: SystemTime) -> Self {
+        Self { source, created: now, modified: now, end: rule.expires_on }
     }
 
     /// Of one that was made before.
@@ -85,8 +69,8 @@ impl Book {
 
     pub fn insert(&mut self, id: RuleId, facts: Facts) {
         self.remove(id);
-        if let Some(deadline) = facts.deadline {
-            self.ends.insert((deadline, id));
+        if let Some(end) = facts.end {
+            self.ends.insert((end, id));
         }
         if let Some(count) = self.counts.get_mut(facts.source as usize) {
             *count += 1;
@@ -99,20 +83,20 @@ impl Book {
         if let Some(count) = self.counts.get_mut(facts.source as usize) {
             *count -= 1;
         }
-        if let Some(deadline) = facts.deadline {
-            self.ends.remove(&(deadline, id));
+        if let Some(end) = facts.end {
+            self.ends.remove(&(end, id));
         }
         Some(facts)
     }
 
     /// When the next rule ends.
-    pub fn next_end(&self) -> Option<Instant> {
-        self.ends.first().map(|(deadline, _)| *deadline)
+    pub fn next_end(&self) -> Option<SystemTime> {
+        self.ends.first().map(|(end, _)| *end)
     }
 
     /// The rules whose time is over.
-    pub fn ended(&self, now: Instant) -> Vec<RuleId> {
-        self.ends.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, id)| *id).collect()
+    pub fn ended(&self, now: SystemTime) -> HashSet<RuleId> {
+        self.ends.iter().take_while(|(end, _)| *end <= now).map(|(_, id)| *id).collect()
     }
 
     /// Joins the rules of a file that was just read, which are those of `desired`, with the ones that were made while
@@ -121,7 +105,7 @@ impl Book {
         &self,
         desired: &mut DesiredState,
         made: impl Iterator<Item = (&'a AccessRule, Facts)>,
-        now: Now,
+        now: SystemTime,
     ) -> (Self, Vec<String>) {
         let mut joined = Self::default();
         let mut taken: HashSet<(Scope, Target)> = HashSet::with_capacity(desired.rules.len());
@@ -169,37 +153,36 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_ends_by_the_clock_that_never_jumps() {
-        let now = Now::read();
+    fn a_rule_ends_when_the_clock_says_so_wherever_it_comes_from() {
+        let now = SystemTime::now();
         let hour = Duration::from_hours(1);
-        let (short, long) =
-            (rule("192.0.2.1/32", Some(now.wall + hour)), rule("192.0.2.2/32", Some(now.wall + 2 * hour)));
+        let (short, long) = (rule("192.0.2.1/32", Some(now + hour)), rule("192.0.2.2/32", Some(now + 2 * hour)));
         let mut book = Book::default();
         for rule in [&long, &short, &rule("192.0.2.3/32", None)] {
             book.insert(rule.id, Facts::new(RuleSource::Operator, rule, now));
         }
-        // Nobody asks the wall clock again, wherever it goes.
-        assert_eq!(book.next_end(), Some(now.instant + hour));
-        assert_eq!(book.ended(now.instant + Duration::from_millis(3_599_999)), []);
-        assert_eq!(book.ended(now.instant + hour), [short.id]);
+        assert_eq!(book.next_end(), Some(now + hour));
+        assert_eq!(book.ended(now + Duration::from_millis(3_599_999)), HashSet::new());
+        assert_eq!(book.ended(now - 1000 * hour), HashSet::new(), "the clock was set back");
+        assert_eq!(book.ended(now + hour), [short.id].into());
         book.remove(short.id);
-        assert_eq!(book.ended(now.instant + 3 * hour), [long.id]);
+        assert_eq!(book.ended(now + 3 * hour), [long.id].into(), "the clock was set forward");
         book.remove(long.id);
         assert_eq!(book.next_end(), None);
     }
 
     #[test]
-    fn an_end_that_has_been_is_due_at_once_and_one_beyond_all_clocks_never() {
-        let now = Now::read();
+    fn an_end_that_has_been_is_due_at_once() {
+        let now = SystemTime::now();
         let mut book = Book::default();
-        let past = rule("192.0.2.1/32", Some(now.wall - Duration::from_secs(1)));
+        let past = rule("192.0.2.1/32", Some(now - Duration::from_secs(1)));
         book.insert(past.id, Facts::new(RuleSource::File, &past, now));
-        assert_eq!(book.ended(now.instant), [past.id]);
+        assert_eq!(book.ended(now), [past.id].into());
     }
 
     #[test]
     fn rules_made_at_runtime_outlive_a_reload_unless_the_file_speaks_of_the_same() {
-        let now = Now::read();
+        let now = SystemTime::now();
         let zone = Zone { id: ZoneId::derive(&["a"]), name: "a".to_owned() };
         let (kept, taken) = (rule("192.0.2.1/32", None), rule("192.0.2.2/32", None));
         let orphan = AccessRule { scope: Scope::Zone(zone.id), ..rule("192.0.2.3/32", None) };

@@ -9,7 +9,7 @@ mod store;
 mod written;
 
 pub use self::{
-    book::{Book, Facts, Now, RuleSource},
+    book::{Book, Facts, RuleSource},
     object::{Configuration, Extensions, RuleObject, RuleScope},
     store::{Kept, LeftOut, Loaded, RuleStoreError, again, read, write},
     written::keys,

@@ -23,7 +23,7 @@ impl Running {
             self.view.ruled(change, &report);
             return Ok(());
         }
-        let rules = change.of(&desired.rules).cloned().collect();
+        let rules = change.whole(&desired.rules);
         let desired = DesiredState { rules, ..DesiredState::clone(&desired) };
         let report = self.kernel.reconcile(&desired, &self.netlink).await?;
         let previous = self.table.borrow().clone();

@@ -11,7 +11,7 @@ mod read;
 mod refusal;
 mod tell;
 
-use std::time::Instant;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
@@ -23,12 +23,12 @@ use super::{Running, calls::Call};
 use crate::{
     dataplane::rules::RuleChange,
     model::{AccessRule, DesiredState, Node, Zone},
-    rules::{self, Book, Facts, Kept, LeftOut, Now, RuleObject, RuleSource},
+    rules::{self, Book, Facts, Kept, LeftOut, RuleObject, RuleSource},
 };
 
 /// Joins the file's rules with those that were kept.
 pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<(Book, Vec<LeftOut>)> {
-    let now = Now::read();
+    let now = SystemTime::now();
     let loaded = rules::read(&node.state_dir, &desired.zones, &node.geo)?;
     for note in &loaded.notes {
         log::warn!("{note}");
@@ -41,18 +41,25 @@ pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<(
 }
 
 /// Rules that were read of what is kept, and what is known of them.
-pub(super) fn kept(rules: &[Kept], now: Now) -> impl Iterator<Item = (&AccessRule, Facts)> {
+pub(super) fn kept(rules: &[Kept], now: SystemTime) -> impl Iterator<Item = (&AccessRule, Facts)> {
     rules.iter().map(move |Kept { rule, created, modified }| {
         (rule, Facts::new(RuleSource::Operator, rule, now).made(*created, *modified))
     })
 }
 
-/// The next thing to do about rules: a request, or (None) a rule that ends.
+/// How long the wall clock may go unseen while a rule is to end by it. It may be set, and it goes on while the host
+/// sleeps; the clock that timers go by does neither (`CLOCK_MONOTONIC`, `man 2 clock_gettime`).
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The next thing to do about rules: a request, or (None) rules that may have ended.
 pub(super) async fn due(book: &Book, calls: &mut mpsc::Receiver<Call>) -> Option<Call> {
-    let end = book.next_end().map(tokio::time::Instant::from_std);
+    let end = book.next_end();
     let ends = async {
         match end {
-            Some(end) => tokio::time::sleep_until(end).await,
+            Some(end) => {
+                let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+                tokio::time::sleep(left.min(LOOK)).await;
+            }
             None => std::future::pending().await,
         }
     };
@@ -65,7 +72,10 @@ pub(super) async fn due(book: &Book, calls: &mut mpsc::Receiver<Call>) -> Option
 impl Running {
     /// Takes away the rules whose time is over.
     pub(super) async fn end_rules(&mut self) {
-        let ended = self.book.ended(Instant::now());
+        let ended = self.book.ended(SystemTime::now());
+        if ended.is_empty() {
+            return;
+        }
         let desired = self.view.desired();
         let removed: Vec<AccessRule> = desired.rules.iter().filter(|rule| ended.contains(&rule.id)).cloned().collect();
         drop(desired);

@@ -1,5 +1,7 @@
 //! What operators ask of the rules while the daemon runs.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 
 use super::{Refusal, RuleAnswer, RuleRequest};
@@ -7,7 +9,7 @@ use crate::{
     daemon::{Running, Wishes, calls::Asked},
     dataplane::rules::RuleChange,
     model::{AccessRule, RuleId},
-    rules::{self, Configuration, Facts, Now, RuleSource},
+    rules::{self, Configuration, Facts, RuleSource},
 };
 
 impl Running {
@@ -54,7 +56,7 @@ impl Running {
             messages.push("no application has ip_firewall = true: no rule is asked".to_owned());
         }
         drop(desired);
-        let facts = Facts::new(RuleSource::Operator, &rule, Now::read());
+        let facts = Facts::new(RuleSource::Operator, &rule, SystemTime::now());
         self.change(change).await?;
         for gone in &removed {
             self.forget(gone, "an operator's rule takes its place");
@@ -85,9 +87,9 @@ impl Running {
         let (rule, wishes, mut messages) = self.read(Value::Object(merged))?;
         let change = RuleChange { removed: std::slice::from_ref(&before), added: std::slice::from_ref(&rule) };
         self.refuse_cutting_off(change, &wishes, &self.view.desired())?;
-        let now = Now::read();
+        let now = SystemTime::now();
         // Who changes a rule of the daemon's makes it its own.
-        let facts = Facts::new(RuleSource::Operator, &rule, now).made(facts.created, now.wall);
+        let facts = Facts::new(RuleSource::Operator, &rule, now).made(facts.created, now);
         self.change(change).await?;
         self.forget(&before, "an operator changed it");
         self.learn(&rule, facts);
