@@ -19,6 +19,7 @@ mod samples;
 mod servers;
 mod signals;
 mod spared;
+mod ssh;
 mod start;
 mod status;
 mod stream;

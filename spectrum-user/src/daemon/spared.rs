@@ -1,11 +1,11 @@
 //! Whom no automatic rule may name, and whom one would hit.
 
-use std::{cell::OnceCell, collections::HashMap, fs, net::IpAddr, sync::Arc};
+use std::{cell::OnceCell, collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use spectrum_common::geo::Class;
 
-use super::logins;
+use super::{logins, ssh};
 use crate::{
     geo::Databases,
     model::{AccessRule, DesiredState, RuleMode, Scope, Target},
@@ -67,7 +67,7 @@ impl Spared {
         let edges = apps.iter().flat_map(|app| app.addresses.iter().copied());
         let own = self.own.get_or_init(|| {
             let mut own = state::host_addresses().unwrap_or_default();
-            own.extend(operators());
+            own.extend(ssh::addresses());
             own.extend(logins::addresses());
             own
         });
@@ -115,57 +115,5 @@ impl Bystanders for Spared {
         });
         let inside = classes.iter().filter(|(class, _)| takes_in(target, **class)).map(|(_, count)| count);
         (inside.sum(), classes.values().sum())
-    }
-}
-
-/// Who is connected to this host by SSH: the peers of established connections to port 22.
-fn operators() -> Vec<IpAddr> {
-    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
-    let texts = tables.into_iter().filter_map(|path| fs::read_to_string(path).ok());
-    texts.flat_map(|text| text.lines().filter_map(peer).collect::<Vec<_>>()).collect()
-}
-
-/// The other end of an established connection to port 22, out of a line of `/proc/net/tcp` (`tcp4_seq_show`,
-/// `net/ipv4/tcp_ipv4.c`): addresses are words in the byte order of the machine.
-fn peer(line: &str) -> Option<IpAddr> {
-    let mut words = line.split_whitespace().skip(1);
-    let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-    let is_ssh = local.rsplit_once(':')?.1 == "0016" && state == "01";
-    let address = remote.rsplit_once(':').filter(|_| is_ssh)?.0;
-    let mut octets = Vec::new();
-    for at in (0..address.len()).step_by(8) {
-        let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
-        octets.extend(word.to_ne_bytes());
-    }
-    let address = match <[u8; 4]>::try_from(&*octets) {
-        Ok(octets) => IpAddr::from(octets),
-        Err(_) => IpAddr::from(<[u8; 16]>::try_from(&*octets).ok()?),
-    };
-    Some(address.to_canonical())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_connected_by_ssh_is_read_off_the_kernels_table() {
-        let lines = [
-            ("  1: 010200C0:0016 070200C0:C350 01 00000000:00000000 00:00000000", Some("192.0.2.7")),
-            ("  1: 010200C0:0016 070200C0:C350 06 00000000:00000000 00:00000000", None),
-            ("  1: 010200C0:01BB 070200C0:C350 01 00000000:00000000 00:00000000", None),
-            ("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when", None),
-            (
-                "  0: 00000000000000000000000000000000:0016 B80D0120000000000000000007000000:C350 01 0:0",
-                Some("2001:db8::7"),
-            ),
-            (
-                "  0: 0000000000000000FFFF0000010200C0:0016 0000000000000000FFFF0000070200C0:C350 01 0:0",
-                Some("192.0.2.7"),
-            ),
-        ];
-        for (line, expected) in lines {
-            assert_eq!(peer(line), expected.map(|address| address.parse().unwrap()), "{line}");
-        }
     }
 }
