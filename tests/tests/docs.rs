@@ -148,6 +148,92 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
+const MODULES: &str = "spectrum-user/src";
+
+/// The folders of `spectrum-user/src`.
+fn modules() -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join(MODULES)).unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    folders.map(|folder| folder.file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_module_knows_those_of_the_table_and_no_others() {
+    let architecture = read("ARCHITECTURE.md");
+    let all = modules();
+    for module in &all {
+        let row = format!("| `{module}` | ");
+        let row = architecture.lines().find_map(|line| line.strip_prefix(&row));
+        let cell = row.and_then(|row| row.split(" |").next()).unwrap_or_else(|| panic!("ARCHITECTURE.md: {module}"));
+        let mut knows: BTreeSet<&str> = cell.split('`').skip(1).step_by(2).collect();
+        if cell.starts_with("all") {
+            knows = all.iter().map(String::as_str).filter(|other| !knows.contains(other)).collect();
+        }
+        for path in all_sources(&root().join(MODULES).join(module)) {
+            let code = fs::read_to_string(&path).unwrap();
+            let imported = imports(code.split("#[cfg(test)]\nmod tests {").next().unwrap());
+            let foreign = imported
+                .into_iter()
+                .filter(|name| *name != module.as_str() && all.contains(*name) && !knows.contains(*name));
+            let foreign: Vec<_> = foreign.collect();
+            assert!(foreign.is_empty(), "{} imports {foreign:?}, which ARCHITECTURE.md does not allow", path.display());
+        }
+    }
+}
+
+/// Every source below a folder but the tests.
+fn all_sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir() && entry.file_name() != "tests");
+    let mut found = sources(directory);
+    found.extend(folders.flat_map(|folder| all_sources(&folder.path())));
+    found.retain(|path| !["tests.rs", "testing.rs"].iter().any(|end| path.to_string_lossy().ends_with(end)));
+    found
+}
+
+/// The modules that stand behind `crate::`, or begin what stands in the braces behind it.
+fn imports(code: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            found.push(first_word(rest));
+            continue;
+        };
+        let (mut depth, mut begin) = (0, 0);
+        for (at, c) in list.char_indices() {
+            if depth == 0 && (c == ',' || c == '}') {
+                found.push(first_word(list[begin..at].trim_start()));
+                begin = at + 1;
+            }
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            if depth < 0 {
+                break;
+            }
+        }
+    }
+    found
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()
+}
+
+#[test]
+fn every_file_of_the_kernel_side_and_every_module_stands_in_the_tree() {
+    let architecture = read("ARCHITECTURE.md");
+    let tree = architecture.split("```").nth(1).unwrap();
+    let described: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for folder in ["spectrum-common/src", "spectrum-ebpf/src"] {
+        for path in all_sources(&root().join(folder)) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(name == "lib.rs" || described.contains(name), "ARCHITECTURE.md has no room {folder}/{name}");
+        }
+    }
+    for module in modules() {
+        assert!(described.contains(&*format!("{module}/")), "ARCHITECTURE.md has no room {MODULES}/{module}");
+    }
+}
+
 #[test]
 fn a_failure_that_an_example_expects_is_the_last_of_its_block() {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
