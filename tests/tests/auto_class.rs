@@ -81,6 +81,13 @@ fn a_network_that_floods_is_tried_and_told_and_withdrawn_and_stays_away_when_an_
     assert!(list.lines().any(|line| line.contains("AS64501") && line.contains("auto")), "{list}");
     let why = world.edge().spectrum_ok(&["why", "33.3.3.3", "--to", &to.to_string()]);
     assert!(why.contains("AS64501"), "{why}");
+    let top: Value = serde_json::from_str(&world.edge().spectrum_ok(&["top", "--once", "--output", "json"])).unwrap();
+    let networks = top["sources"]["networks"].as_array().unwrap();
+    let told: Vec<&str> = networks.iter().filter_map(|rate| rate["target"].as_str()).collect();
+    assert_eq!(told, ["FR", "AS64501"], "no /24 stands out: {networks:?}");
+    let simulated = ["events", "-f", "--passed", "--source", "16.0.0.0/4", "--count", "1"];
+    let row = world.edge().spectrum_ok(&simulated);
+    assert!(row.contains("(AS64501 FR) -> 198.51.100.10:443"), "{row}");
     assert!(rule_for(&world, "FR").is_none(), "the country is not to blame for its one network");
     assert_eq!(edge.counter("blocked"), 0, "what can be forged does not act");
     assert_eq!(world.client().ask_from(CLIENT, to, b"hi"), b"hi");

@@ -19,6 +19,8 @@ use spectrum_tests::{
     },
 };
 
+const EVENTS: &str = "[events]\nfile = \"/mnt/events.jsonl\"\n";
+
 /// One application that blocks a scanner.
 fn node(origin: &Server) -> Config {
     config().app("tcp/443").origin(origin.addr()).ip_firewall().block("192.0.2.66")
@@ -151,7 +153,7 @@ fn a_flood_is_told_as_events_of_the_node_and_its_drops_say_what_they_stand_for()
     let world = World::new();
     world.client().take_answers();
     let origin = world.origin().echo();
-    let mut edge = world.edge().run(node(&origin).raw("[events]\nfile = \"/mnt/events.jsonl\"\n"));
+    let mut edge = world.edge().run(node(&origin).raw(EVENTS));
     let follower = Follower::start(world.edge(), &["events", "-f", "--output", "json"]);
     first_drop(&world, &follower);
     let mut flood = Command::new("hping3");
@@ -179,10 +181,15 @@ fn a_flood_is_told_as_events_of_the_node_and_its_drops_say_what_they_stand_for()
     blocked.wait().unwrap();
     flood.kill().unwrap();
     flood.wait().unwrap();
+    // What floods an application ends with it.
+    edge.reload(config().app("tcp/444").origin(origin.addr()).raw(EVENTS));
+    let ended = next("floodEnded");
+    assert!(ended["extensions"]["portrait"][0]["common"].as_array().unwrap().contains(&window), "{ended}");
+    assert!(ended["extensions"]["seconds"].is_u64(), "{ended}");
     assert!(edge.terminate().success());
     let file = world.edge().namespace().run(|| std::fs::read_to_string("/mnt/events.jsonl").unwrap());
     let told: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for kind in ["floodBegan", "protectionBegan", "protectionEnded"] {
+    for kind in ["floodBegan", "floodEnded", "protectionBegan", "protectionEnded"] {
         assert_eq!(told.iter().filter(|event| event["Event"] == kind).count(), 1, "{kind}");
     }
 }

@@ -218,7 +218,7 @@ fn where_the_sysctl_cannot_be_changed_it_serves_and_says_so() {
 /// A flood of what belongs to no connection; resets are among it, which no answer of the kernel's would tell of.
 #[test]
 fn a_flood_of_segments_of_no_connection_is_seen_and_dropped_by_itself() {
-    for segment in ["--ack", "--rst"] {
+    for (segment, flags) in [("--ack", "ACK"), ("--rst", "RST")] {
         let world = World::new();
         let origin = world.origin().echo();
         let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
@@ -231,7 +231,8 @@ fn a_flood_of_segments_of_no_connection_is_seen_and_dropped_by_itself() {
         let mut flood = world.client().namespace().start(flood);
         wait::eventually("the flood is dropped", || (edge.counter("orphan") > 1000).then_some(()));
         let status = edge.status();
-        assert_eq!(status["daemon"]["floods"][0]["kind"], "orphans", "{segment}: {status}");
+        let told = &status["daemon"]["floods"][0];
+        assert_eq!((&told["kind"], &told["portrait"][0]["tcp_flags"]), (&"orphans".into(), &flags.into()), "{status}");
         assert!(!is_protected(&edge), "nobody asks for a connection: cookies are not the answer");
         assert_eq!(syncookies(&world), "1");
         for _ in 0..50 {

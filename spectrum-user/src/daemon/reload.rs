@@ -143,12 +143,9 @@ impl Running {
         if reattach {
             self.view.attached(self.kernel.attached());
         }
-        self.view.geo(GeoReport::new(
-            &found.databases,
-            &config.node.geo,
-            geo_bytes.unwrap_or_else(|| self.view.geo_bytes()),
-            found.problem,
-        ));
+        let geo_bytes = geo_bytes.unwrap_or_else(|| self.view.geo_bytes());
+        let geo = GeoReport::new(&found.databases, &config.node.geo, geo_bytes, found.problem);
+        self.view.geo(&found.databases, geo);
         self.geo = found.databases;
         self.drain = config.node.drain;
         self.node = config.node;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{dataplane::events::Sample, shield::TcpFlags, telemetry::timestamp};
+use crate::{dataplane::events::Sample, geo::Whereabouts, shield::TcpFlags, telemetry::timestamp};
 
 /// What people call an application.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -23,11 +23,13 @@ pub trait Naming {
 }
 
 /// The sample as one line of JSON without its end; with its packet in hexadecimal where `packet` says so.
-pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
+pub fn line(sample: &Sample, names: &impl Naming, source: Whereabouts, packet: bool) -> String {
     let header = sample.header();
     let app = sample.app.and_then(|number| names.app(number)).unwrap_or_default();
     let line = Line {
         application: &app.id,
+        client_asn: source.asn.unwrap_or_default(),
+        client_country: source.country.map_or_else(String::new, |country| country.to_string()),
         client_ip: sample.source,
         client_port: sample.source_port,
         event: sample.reason.action().as_str(),
@@ -60,6 +62,8 @@ pub fn line(sample: &Sample, names: &impl Naming, packet: bool) -> String {
 #[serde(rename_all = "PascalCase")]
 struct Line<'a> {
     application: &'a str,
+    client_asn: u32,
+    client_country: String,
     #[serde(rename = "ClientIP")]
     client_ip: IpAddr,
     client_port: u16,
@@ -105,6 +109,7 @@ pub const fn ends(sample: &Sample) -> (SocketAddr, SocketAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Country;
 
     struct Names;
 
@@ -125,10 +130,12 @@ mod tests {
     #[test]
     fn a_line_says_who_why_and_by_which_rule() {
         let sample = Sample { reason: spectrum_common::Reason::Blocked, rule: Some(4), drops: 7, ..Sample::testing() };
-        let text = line(&sample, &Names, true);
+        let france = Whereabouts { asn: Some(64501), country: Country::new("FR") };
+        let text = line(&sample, &Names, france, true);
         assert!(!text.contains('\u{1b}'), "control characters are escaped");
         let json: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&json["Event"], &json["ClientIP"]), (&"drop".into(), &"192.0.2.7".into()));
+        assert_eq!((&json["ClientAsn"], &json["ClientCountry"]), (&64501.into(), &"FR".into()));
         let extensions = &json["extensions"];
         assert_eq!((&extensions["reason"], &extensions["rule"]["id"]), (&"blocked".into(), &"r4".into()));
         assert_eq!((&extensions["drops"], &extensions["tcp_flags"]), (&7.into(), &"SYN".into()));

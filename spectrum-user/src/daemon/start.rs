@@ -184,7 +184,7 @@ impl Starting {
             self.kernel.attached(),
         )?);
         view.applied(Arc::new(desired), &report);
-        view.geo(GeoReport::new(&geo, &node.geo, geo_bytes, None));
+        view.geo(&geo, GeoReport::new(&geo, &node.geo, geo_bytes, None));
         let servers = Servers::start(&node, &view, &callers).await?;
         if let Some(socket) = servers.socket() {
             self.kernel.announce(socket)?;

@@ -23,6 +23,7 @@ use crate::{
         rules::RuleChange,
         status::{self, ReasonCount},
     },
+    geo::Databases,
     model::{AppId, Application, DesiredState, Instance, Node, Target},
     shield,
     telemetry::{EventLog, Metrics},
@@ -48,6 +49,7 @@ struct Progress {
     degraded: Vec<String>,
     protection: Option<Protection>,
     geo: Option<GeoReport>,
+    databases: Arc<Databases>,
     floods: Vec<Flood>,
     held: RuleCounts,
     left_out: Vec<String>,
@@ -124,8 +126,11 @@ impl View {
         self.change(|progress| progress.problem = problem);
     }
 
-    pub(super) fn geo(&self, report: Option<GeoReport>) {
-        self.change(|progress| progress.geo = report);
+    pub(super) fn geo(&self, databases: &Arc<Databases>, report: Option<GeoReport>) {
+        self.change(|progress| {
+            progress.databases = Arc::clone(databases);
+            progress.geo = report;
+        });
     }
 
     /// Kernel memory of the table that is in place.
@@ -251,7 +256,9 @@ impl View {
 
     /// A sample as a line of the event stream.
     pub(super) fn sample_line(&self, sample: &Sample, packet: bool) -> String {
-        sample_event::line(sample, &*self.objects(), packet)
+        let (objects, databases) =
+            self.read(|progress| (Arc::clone(&progress.objects), Arc::clone(&progress.databases)));
+        sample_event::line(sample, &*objects, databases.whereabouts(sample.source), packet)
     }
 
     fn objects(&self) -> Arc<Objects> {

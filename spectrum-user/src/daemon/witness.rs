@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, time::Instant};
 
+use spectrum_common::Reason;
+
 use super::{View, flood_event::Account};
 use crate::{
     dataplane::events::Sample,
@@ -15,7 +17,7 @@ const FADE: (u64, u64) = (3, 4);
 /// With less than one part in so many of its heaviest moment a flood is calm, and what is seen is others'.
 const CALM: u64 = 10;
 
-/// Sees every sampled packet for an application.
+/// Sees every sampled packet for an application that no rule blocks.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
     portraits: Portraits<AppId>,
@@ -34,8 +36,9 @@ struct Remembered {
 
 impl Witness {
     pub(super) fn see(&mut self, sample: &Sample, view: &View) {
-        // A sample of the drops alone would count twice.
+        // A sample of the drops alone would count twice. What a rule stops does not flood any more.
         if sample.weight > 0
+            && sample.reason != Reason::Blocked
             && let Some(app) = sample.app.and_then(|number| view.app_id(number))
         {
             self.portraits.add(app, &looks(sample), sample.weight);

@@ -13,7 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, path::Path, sync::Arc, time::SystemTime};
 
 use self::database::Database;
 pub use self::{
@@ -21,7 +21,7 @@ pub use self::{
     file::Identity,
     table::{Counts, Full, Table},
 };
-use crate::model::Geo;
+use crate::model::{Country, Geo};
 
 /// What one file was when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,15 @@ pub struct Loaded {
 pub struct Databases {
     pub table: Arc<Table>,
     pub files: Vec<Loaded>,
+}
+
+/// Where an address is; None where no database says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// 0: of no known network.
+    pub asn: Option<u32>,
+    /// `XX`: of no known country.
+    pub country: Option<Country>,
 }
 
 /// A database that cannot be used.
@@ -98,6 +107,14 @@ impl Databases {
             _ => false,
         };
         is(Kind::Country, geo.country.as_deref()) && is(Kind::Asn, geo.asn.as_deref())
+    }
+
+    /// Network and country of a canonical address, as far as there are databases that say.
+    pub fn whereabouts(&self, address: IpAddr) -> Whereabouts {
+        let class = self.table.class(address);
+        let asn = self.file(Kind::Asn).map(|_| class.asn);
+        let country = self.file(Kind::Country).and_then(|_| Country::of(class.country));
+        Whereabouts { asn, country }
     }
 
     pub fn file(&self, kind: Kind) -> Option<&Loaded> {

@@ -269,7 +269,7 @@ fn any_network() -> impl Strategy<Value = IpNet> {
     prop_oneof![v4, v6]
 }
 
-fn near(network: IpNet) -> impl Strategy<Value = std::net::IpAddr> {
+fn near(network: IpNet) -> impl Strategy<Value = IpAddr> {
     any::<u128>().prop_map(move |random| match network {
         IpNet::V4(net) => {
             #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
@@ -285,7 +285,7 @@ fn near(network: IpNet) -> impl Strategy<Value = std::net::IpAddr> {
 
 type Networks = Vec<(IpNet, u32)>;
 
-fn networks_and_addresses() -> impl Strategy<Value = (Networks, Networks, Vec<std::net::IpAddr>)> {
+fn networks_and_addresses() -> impl Strategy<Value = (Networks, Networks, Vec<IpAddr>)> {
     let some = || prop::collection::vec((any_network(), 1_u32..6), 1..24);
     (some(), some()).prop_flat_map(|(countries, asns)| {
         let all: Vec<IpNet> = countries.iter().chain(&asns).map(|(network, _)| *network).collect();

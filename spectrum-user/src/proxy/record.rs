@@ -17,6 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    geo::Whereabouts,
     listen::TcpInfo,
     telemetry::{AppShard, DIAL_STATUSES, Event, EventKind, Matched},
 };
@@ -152,7 +153,7 @@ impl Record {
     ) {
         let Some(app) = &self.app else { return };
         let (client_rtt, origin_rtt) = self.rtt.unwrap_or_default();
-        let (client_asn, client_country) = self.worker.table().whereabouts(self.client);
+        let Whereabouts { asn: client_asn, country: client_country } = self.worker.table().whereabouts(self.client);
         self.worker.telemetry.events.emit(Event {
             kind,
             status,

@@ -6,8 +6,8 @@ use spectrum_common::geo::Class;
 
 use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
 use crate::{
-    geo::{Databases, Kind},
-    model::{AppId, Country, DesiredState, PortRange, Transport},
+    geo::{Databases, Whereabouts},
+    model::{AppId, DesiredState, PortRange, Transport},
     telemetry::Metrics,
 };
 
@@ -77,11 +77,8 @@ impl AppTable {
     }
 
     /// Network and country of a client, as far as there are databases that say.
-    pub fn whereabouts(&self, client: ClientAddr) -> (Option<u32>, Option<Country>) {
-        let class = self.class(client);
-        let asn = self.geo.file(Kind::Asn).map(|_| class.asn);
-        let country = self.geo.file(Kind::Country).and_then(|_| Country::of(class.country));
-        (asn, country)
+    pub fn whereabouts(&self, client: ClientAddr) -> Whereabouts {
+        self.geo.whereabouts(client.ip())
     }
 
     /// As [`Self::access`], for a connection that is already open: the application as it is now decides, or as it was

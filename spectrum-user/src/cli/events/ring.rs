@@ -15,6 +15,7 @@ use crate::{
         numbers::Names,
         pins::Pins,
     },
+    geo::Whereabouts,
     model::{AppId, RuleId},
 };
 
@@ -51,7 +52,7 @@ impl Ring {
                 self.names = PinnedNames::read(&self.pins)?;
                 self.named = Instant::now();
             }
-            return Ok(sample_event::line(&sample, &self.names, self.wanted.packets));
+            return Ok(sample_event::line(&sample, &self.names, Whereabouts::default(), self.wanted.packets));
         }
     }
 }

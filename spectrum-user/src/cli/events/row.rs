@@ -98,9 +98,17 @@ fn of_application(event: &Value) -> String {
 }
 
 fn from_to(event: &Value) -> String {
-    let from = joined(text(event, "ClientIP"), event.get("ClientPort"));
+    let from = joined(text(event, "ClientIP"), event.get("ClientPort")) + &whereabouts(event);
     let to = joined(extension(event, "edge_ip"), event.pointer("/extensions/edge_port"));
     format!("{from} -> {to}")
+}
+
+/// Network and country, as far as they are known.
+fn whereabouts(event: &Value) -> String {
+    let asn = event.get("ClientAsn").and_then(Value::as_u64).filter(|asn| *asn != 0);
+    let country = Some(text(event, "ClientCountry")).filter(|code| !matches!(*code, "" | "XX"));
+    let known: Vec<String> = asn.map(|asn| format!("AS{asn}")).into_iter().chain(country.map(str::to_owned)).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join(" ")) }
 }
 
 fn joined(address: &str, port: Option<&Value>) -> String {
@@ -137,6 +145,7 @@ mod tests {
     fn a_drop_is_told_with_its_rule_and_never_moves_the_cursor() {
         let event = json!({
             "Application": "a1", "ClientIP": "2001:db8::66", "ClientPort": 40000, "Event": "drop",
+            "ClientAsn": 64501, "ClientCountry": "FR",
             "Timestamp": "2026-11-22T10:00:00.123456789Z",
             "extensions": {
                 "hostname": "one.example.com", "edge_ip": "2001:db8:51::10", "edge_port": 443, "reason": "blocked",
@@ -146,7 +155,7 @@ mod tests {
         });
         assert_eq!(
             row(&event),
-            "2026-11-22 10:00:00.123 drop            [2001:db8::66]:40000 -> [2001:db8:51::10]:443 blocked (SYN): block \
+            "2026-11-22 10:00:00.123 drop            [2001:db8::66]:40000 (AS64501 FR) -> [2001:db8:51::10]:443 blocked (SYN): block \
              2001:db8::/32 of scope user \"a\u{fffd}[2Jb\" (rule r4); one.example.com; one of 12"
         );
     }

@@ -4,6 +4,7 @@
 
 mod look;
 mod looks;
+mod networks;
 mod rates;
 mod screen;
 mod show;

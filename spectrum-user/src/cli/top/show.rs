@@ -43,6 +43,13 @@ pub(super) fn lines(rates: &Rates) -> Vec<String> {
         ]);
     }
     push(&mut lines, &table);
+    let mut table = output::table(&["FROM", "PACKETS/s", "SHARE"]);
+    for rate in &sources.networks {
+        table.add_row([rate.target.clone(), short(rate.packets_per_second), format!("{:.0} %", rate.share * 100.0)]);
+    }
+    if !table.is_empty() {
+        push(&mut lines, &table);
+    }
     lines
 }
 

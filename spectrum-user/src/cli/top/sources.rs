@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::looks::Seen;
+use super::{
+    looks::Seen,
+    networks::{NetworkRate, Networks},
+};
 use crate::shield::{HeavyHitters, Likeness};
 
 /// Counters: whoever sends more than one part in so many has one.
@@ -21,6 +24,7 @@ const KEEP: (u64, u64) = (4, 5);
 pub(super) struct Sources {
     packets: HeavyHitters<IpAddr>,
     bytes: HeavyHitters<IpAddr>,
+    networks: Networks,
     looks: Seen,
     /// Seconds that the weights are of, faded like them.
     seconds: f64,
@@ -31,7 +35,15 @@ pub(super) struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         let counters = || HeavyHitters::new(COUNTERS);
-        Self { packets: counters(), bytes: counters(), looks: Seen::default(), seconds: 0.0, samples: 0, missed: 0 }
+        Self {
+            packets: counters(),
+            bytes: counters(),
+            networks: Networks::default(),
+            looks: Seen::default(),
+            seconds: 0.0,
+            samples: 0,
+            missed: 0,
+        }
     }
 }
 
@@ -45,6 +57,8 @@ pub(super) struct Estimate {
     /// Samples since then that could not be read in time.
     pub(super) missed: u64,
     pub(super) top: Vec<SourceRate>,
+    /// Where much comes from: countries, autonomous systems, networks.
+    pub(super) networks: Vec<NetworkRate>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,6 +88,7 @@ impl Sources {
             self.samples += 1;
             self.packets.add(source, f64::from(weight));
             self.bytes.add(source, f64::from(weight) * f64::from(number("length")));
+            self.networks.add(source, &event, f64::from(weight));
             self.looks.add(&event, weight);
         }
     }
@@ -98,13 +113,15 @@ impl Sources {
             }
         };
         let top = self.packets.top(TOLD).into_iter().map(rate).collect();
+        let networks = self.networks.top(self.seconds);
         self.packets.fade(FADE);
         self.bytes.fade(FADE);
+        self.networks.fade(FADE);
         let (keep, of) = KEEP;
         self.looks.fade(keep, of);
         self.seconds *= FADE;
         let (samples, missed) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.missed));
-        Estimate { estimated: true, samples, missed, top }
+        Estimate { estimated: true, samples, missed, top, networks }
     }
 }
 
