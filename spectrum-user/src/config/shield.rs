@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{reader::Table, text};
-use crate::model::{Auto, AutoRules, Shield};
+use crate::model::{AutoRules, AutoSettings, Shield};
 
 pub(super) fn read(root: &mut Table<'_>) -> Shield {
     let mut shield = Shield::default();
@@ -16,7 +16,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Shield {
     shield
 }
 
-fn read_auto(table: &mut Table<'_>, auto: &mut Auto) {
+fn read_auto(table: &mut Table<'_>, auto: &mut AutoSettings) {
     let modes = [AutoRules::Off, AutoRules::Simulate, AutoRules::Enforce].map(|mode| (mode.as_str(), mode));
     if let Some(found) = table.choice("auto_rules", &modes) {
         auto.rules = found.value;

@@ -27,4 +27,4 @@ pub use port::{InvalidPortRange, PortRange};
 pub use protocol::{InvalidProtocol, Protocol, Transport};
 pub use rate::{InvalidRate, PacketRate};
 pub use rule::{AccessRule, Country, RuleMode, Scope, Target};
-pub use shield::{Auto, AutoRules, Shield};
+pub use shield::{AutoRules, AutoSettings, Shield};

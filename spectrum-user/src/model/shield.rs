@@ -7,12 +7,12 @@ pub struct Shield {
     /// `net.ipv4.tcp_timestamps` may be 2 while protected, so that connections which begin with a cookie keep window
     /// scaling and SACK.
     pub timestamps: bool,
-    pub auto: Auto,
+    pub auto: AutoSettings,
 }
 
 /// Rules that the daemon makes by itself, against sources that do too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Auto {
+pub struct AutoSettings {
     pub rules: AutoRules,
     /// Accepted connections a second of one source that are too many.
     pub connections: u32,
@@ -44,7 +44,7 @@ impl AutoRules {
     }
 }
 
-impl Default for Auto {
+impl Default for AutoSettings {
     fn default() -> Self {
         Self {
             rules: AutoRules::default(),
@@ -58,6 +58,6 @@ impl Default for Auto {
 
 impl Default for Shield {
     fn default() -> Self {
-        Self { timestamps: true, auto: Auto::default() }
+        Self { timestamps: true, auto: AutoSettings::default() }
     }
 }

@@ -305,11 +305,16 @@ fn rules_by_network_and_country() {
 
 #[test]
 fn automatic_rules_are_tried_unless_the_node_says_otherwise() {
-    use crate::model::{Auto, AutoRules};
-    assert_eq!(good(NODE).node.shield.auto, Auto::default());
-    assert_eq!(Auto::default().rules, AutoRules::Simulate);
+    use crate::model::{AutoRules, AutoSettings};
+    assert_eq!(good(NODE).node.shield.auto, AutoSettings::default());
+    assert_eq!(AutoSettings::default().rules, AutoRules::Simulate);
     let shield = "[shield]\nauto_rules = \"enforce\"\nauto_connections = 50\nauto_packets = 70\nauto_duration = \"1h\"\nauto_most = 3\n";
-    let expected =
-        Auto { rules: AutoRules::Enforce, connections: 50, packets: 70, duration: Duration::from_hours(1), most: 3 };
+    let expected = AutoSettings {
+        rules: AutoRules::Enforce,
+        connections: 50,
+        packets: 70,
+        duration: Duration::from_hours(1),
+        most: 3,
+    };
     assert_eq!(good(&format!("{NODE}{shield}")).node.shield.auto, expected);
 }
