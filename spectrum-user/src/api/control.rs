@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -23,15 +23,11 @@ use crate::{
 /// Whom changes are asked of: the daemon's own loop, one after the other.
 type Callers = mpsc::Sender<Call>;
 
-/// A rule with long notes is less.
-const LARGEST: usize = 1 << 20;
-
 pub fn router(view: &Arc<View>, callers: &Callers) -> Router {
     let changes = Router::new()
         .route("/reload", post(reload))
         .route("/rules", get(list).post(create))
         .route("/rules/{id}", get(one).patch(update).delete(delete))
-        .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(callers.clone());
     Router::new().route("/status", get(status)).route("/events", get(events)).with_state(view.clone()).merge(changes)
 }

@@ -4,6 +4,8 @@
 
 mod control;
 mod metrics;
+mod serve;
 
 pub use control::router as control_router;
 pub use metrics::router as metrics_router;
+pub use serve::serve;

@@ -31,6 +31,9 @@ enum Target {
     Country,
 }
 
+/// Characters: every rule is held in memory, and written with all others when one changes.
+const LONGEST_NOTES: usize = 1000;
+
 pub(super) fn read(root: &mut Table<'_>, zones: &Zones, geo: &Geo) -> Vec<AccessRule> {
     let tables = root.tables("access_rules", "an access rule");
     let count = tables.len();
@@ -89,7 +92,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones, geo: &Geo) -> Option<(AccessRul
             table.table(key, "configuration")
         })
         .and_then(|table| read_configuration(table, geo));
-    let notes = table.string("notes").map(|found| found.value.to_owned()).unwrap_or_default();
+    let notes = read_notes(&mut table);
     let scope = match table.string("zone") {
         None => Some(Scope::User),
         Some(Found { value, place }) => match zones.named(value) {
@@ -109,6 +112,16 @@ fn read_one(mut table: Table<'_>, zones: &Zones, geo: &Geo) -> Option<(AccessRul
     let unique = derive(scope, kind, target);
     let id = id.map_or(unique, |found| found.value);
     Some((AccessRule { id, scope, mode: mode?.value, target, notes, simulate, expires_on }, unique, place))
+}
+
+fn read_notes(table: &mut Table<'_>) -> String {
+    let Some(Found { value, place }) = table.string("notes") else { return String::new() };
+    let length = value.chars().count();
+    if length > LONGEST_NOTES {
+        let fault = Fault::new(format!("notes of {length} characters: {LONGEST_NOTES} are the most"));
+        table.findings().error(&place, fault.help("write where to read more"));
+    }
+    value.to_owned()
 }
 
 /// When the rule ends by itself. One that has ended already is told, not refused: time passes over files too.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -31,7 +31,20 @@ pub struct Wishes {
     /// Do it even where it cuts off who asks for it.
     pub force: bool,
     /// Where the operator is connected from.
+    #[serde(deserialize_with = "few")]
     pub operator: Vec<IpAddr>,
+}
+
+/// More than one person is connected from: each is asked of every zone's rules.
+const MOST_OPERATORS: usize = 128;
+
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    let addresses = Vec::deserialize(deserializer)?;
+    if addresses.len() > MOST_OPERATORS {
+        let message = format!("`operator` has {} addresses: {MOST_OPERATORS} are the most", addresses.len());
+        return Err(D::Error::custom(message));
+    }
+    Ok(addresses)
 }
 
 /// Requests that wait. Whoever comes beyond waits too.

@@ -55,22 +55,14 @@ impl Servers {
         Ok(())
     }
 
-    fn serve<L>(&mut self, listener: L, router: axum::Router)
-    where
-        L: axum::serve::Listener,
-        L::Addr: std::fmt::Debug,
-    {
+    fn serve(&mut self, listener: impl axum::serve::Listener, router: axum::Router) {
         let mut stopped = self.stop.subscribe();
         self.tasks.push(tokio::spawn(async move {
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
             tokio::select! {
-                served = axum::serve(listener, router).into_future() => {
-                    if let Err(error) = served {
-                        log::error!("a control listener has ended: {error}");
-                    }
-                }
+                _ = api::serve(listener, router) => {}
                 () = stop => {}
             }
         }));

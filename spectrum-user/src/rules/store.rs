@@ -108,6 +108,10 @@ pub fn write<'a>(
     let mut text =
         serde_json::to_vec_pretty(&document).map_err(|error| failed("encode", &path, io::Error::from(error)))?;
     text.push(b'\n');
+    if text.len() as u64 > LARGEST {
+        let cause = format!("all rules together would be larger than {} MiB", LARGEST >> 20);
+        return Err(failed("replace", &path, io::Error::new(io::ErrorKind::FileTooLarge, cause)));
+    }
     fs::create_dir_all(state_dir).map_err(|cause| failed("create", state_dir, cause))?;
     // What can be read now is the last resort later.
     if matches!(parse(&path), Ok(Ok(Some(_)))) {

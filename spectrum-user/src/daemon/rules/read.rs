@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Refusal;
 use crate::{
@@ -21,8 +21,9 @@ impl Running {
                 serde_json::from_value(wishes).map_err(|error| Refusal::new(400, format!("`extensions`: {error}")))?
             }
         };
-        object.retain(|_, value| !value.is_null());
-        let text = toml::to_string(&object).map_err(|error| Refusal::new(400, error.to_string()))?;
+        without_null(&mut object);
+        let unreadable = |error| Refusal::new(400, format!("the body cannot be read as a rule object: {error}"));
+        let text = toml::to_string(&object).map_err(unreadable)?;
         let zones = self.view.desired().zones.clone();
         let (rule, notes) =
             config::rule(&text, "the rule", &zones, &self.node.geo).map_err(|errors| Refusal::from(&errors))?;
@@ -31,4 +32,11 @@ impl Running {
         }
         Ok((rule, wishes, notes.into_iter().map(|note| note.message).collect()))
     }
+}
+
+/// A key that is null is one that is not there.
+fn without_null(object: &mut Map<String, Value>) {
+    object.retain(|_, value| !value.is_null());
+    // As deep as rule objects are; serde_json reads no deeper than 128.
+    object.values_mut().filter_map(Value::as_object_mut).for_each(without_null);
 }
