@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::reason::SLOTS;
 
 /// Bumped whenever a key, a value or the meaning of one changes: pins of another layout are refused, never reused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Key data of `STEER`, most significant part first; its prefix length counts bits from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]

@@ -13,8 +13,10 @@ pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod reason;
+pub mod rule_table;
 pub mod sketch;
 pub mod steer;
 pub mod stride;
+pub mod table;
 
 pub use reason::Reason;

@@ -8,8 +8,8 @@ pub const STEER: usize = 262_144;
 pub const RULES: usize = 65_536;
 /// Zones of one instance.
 pub const ZONES: usize = 1024;
-/// Distinct prefixes in each of the two rule tries.
-pub const RULE_PREFIXES: usize = 262_144;
+/// Distinct prefixes in each of the two rule tries, which take memory as they are filled.
+pub const RULE_PREFIXES: usize = 1_048_576;
 /// Listening sockets: one slot per transport, see `layout::listener_slot`.
 pub const LISTENERS: usize = 2;
 /// Bytes of the event ring buffer: a power of two and a multiple of the page size.

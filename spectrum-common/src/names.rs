@@ -13,6 +13,8 @@ pub const STEER: &str = "STEER";
 pub const RULES_V4: &str = "RULES_V4";
 /// Access rules for IPv6 sources.
 pub const RULES_V6: &str = "RULES_V6";
+/// What the access rules by prefix say, in a form that is quicker to ask.
+pub const RULE_TABLE: &str = "RULE_TABLE";
 /// Access rules by autonomous system.
 pub const ASN_RULES: &str = "ASN_RULES";
 /// Access rules by country.
@@ -55,10 +57,11 @@ pub const DRAFT: &str = "DRAFT";
 pub const META: &str = "META";
 
 /// Every pinned map. `AYA_LOGS` belongs to the log crate and lives as long as its reader.
-pub const MAPS: [&str; 23] = [
+pub const MAPS: [&str; 24] = [
     STEER,
     RULES_V4,
     RULES_V6,
+    RULE_TABLE,
     ASN_RULES,
     COUNTRY_RULES,
     GEO,

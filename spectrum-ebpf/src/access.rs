@@ -4,12 +4,15 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use spectrum_common::{
     Reason,
     layout::{ClassKey, RuleKeyV4, RuleKeyV6, RuleValue, SCOPE_USER, SteerValue, steer_flags},
+    rule_table,
+    table::{self, Ahead, Reader as _},
 };
 
 use crate::{
     geo,
-    maps::{ASN_RULES, COUNTRY_RULES, RULES_V4, RULES_V6},
+    maps::{ASN_RULES, COUNTRY_RULES, RULE_TABLE, RULES_V4, RULES_V6},
     parse::{Family, Packet},
+    table::Kernel,
     verdict::Verdict,
     words::forgotten,
 };
@@ -25,7 +28,9 @@ pub(crate) fn check(packet: &Packet, owner: &SteerValue) -> Verdict {
         return Verdict { reason: Reason::Steered, app, rule: 0 };
     }
     let [.., unknown] = packet.source.map(u64::from);
-    let mut said = forgetting(or(lookup(packet, owner.zone), lookup(packet, SCOPE_USER)), unknown);
+    let source = packet.source_ahead();
+    let said = or(of_address(packet, owner.zone, source), of_address(packet, SCOPE_USER, source));
+    let mut said = forgetting(said, unknown);
     // Where no such rule is, the table is not asked: it costs what all the rest does.
     if owner.flags & steer_flags::CLASS_RULES != 0 && said.allow == 0 {
         said = or(said, of_class(packet, owner));
@@ -85,6 +90,30 @@ fn of_class(packet: &Packet, owner: &SteerValue) -> RuleValue {
         }
     }
     said
+}
+
+/// What the rules of a scope say about the source's address: out of the table, or where that has none out of the tries.
+#[inline(always)]
+fn of_address(packet: &Packet, scope: u32, Ahead { front, back }: Ahead) -> RuleValue {
+    match table_entry(rule_table::slot(scope, packet.family == Family::V6), front, back) {
+        rule_table::ASK => lookup(packet, scope),
+        entry => rule_table::said(entry),
+    }
+}
+
+/// The entry of an address in the table, 0 for none; `ASK`: the trie says.
+///
+/// A function of its own to the verifier too, which follows it once and for any arguments (`btf_check_subprog_call`, 5.6).
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn table_entry(slot: u32, front: u64, back: u64) -> u32 {
+    let Some(table) = RULE_TABLE.get(0) else { return rule_table::ASK };
+    let table = Kernel(table);
+    match table.word(slot) {
+        None => 0,
+        Some(rule_table::ASK) => rule_table::ASK,
+        Some(root) => table::find(&table, root, Ahead { front, back }).unwrap_or(0),
+    }
 }
 
 #[inline(always)]

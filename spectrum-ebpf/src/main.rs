@@ -24,6 +24,7 @@ mod policy;
 mod sane;
 mod sockets;
 mod steering;
+mod table;
 mod verdict;
 mod words;
 

@@ -7,7 +7,6 @@ use aya_ebpf::{
 };
 use spectrum_common::{
     fair::Share,
-    geo,
     layout::{
         ClassKey, Count, Event, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, Sampler, SteerKey,
         SteerValue,
@@ -15,6 +14,7 @@ use spectrum_common::{
     limits,
     reason::SLOTS,
     sketch::{self, Cell},
+    table,
 };
 
 /// Who owns a destination. The longest prefix decides, and the port is its last part.
@@ -29,6 +29,10 @@ pub(crate) static RULES_V4: LpmTrie<RuleKeyV4, RuleValue, { limits::RULE_PREFIXE
 #[btf_map]
 pub(crate) static RULES_V6: LpmTrie<RuleKeyV6, RuleValue, { limits::RULE_PREFIXES }> = LpmTrie::new();
 
+/// What both say, as a table that a new one replaces whole, or in parts. Where there is none, they are asked.
+#[btf_map]
+pub(crate) static RULE_TABLE: ArrayOfMaps<Table, 1> = ArrayOfMaps::new();
+
 /// What the access rules say about an autonomous system. Elements are made as rules are: there are few, or none.
 #[btf_map]
 pub(crate) static ASN_RULES: HashMap<ClassKey, RuleValue, { limits::RULES }, NO_PREALLOC> = HashMap::new();
@@ -41,10 +45,10 @@ const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
 
 /// Which network and country a source is of: a table in an array of its own, which a new one replaces whole.
 #[btf_map]
-pub(crate) static GEO: ArrayOfMaps<GeoTable, 1> = ArrayOfMaps::new();
+pub(crate) static GEO: ArrayOfMaps<Table, 1> = ArrayOfMaps::new();
 
 /// What a table must look like; each has its own size.
-pub(crate) type GeoTable = Array<geo::Node, 1, { geo::MAP_FLAGS as usize }>;
+pub(crate) type Table = Array<table::Node, 1, { table::MAP_FLAGS as usize }>;
 
 /// The listening socket of each transport; its reuseport group spreads connections over the workers.
 #[btf_map]

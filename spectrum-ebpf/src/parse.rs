@@ -11,6 +11,7 @@ use spectrum_common::{
     Reason,
     layout::{NO_FLAGS, PROTOCOL_TCP, PROTOCOL_UDP},
     limits,
+    table::Ahead,
 };
 
 use crate::words::{Address, forgotten, mapped, masked, word, words};
@@ -130,6 +131,19 @@ impl Packet {
         transport: 0,
         flags: TcpFlags::UNREAD,
     };
+
+    /// The source as tables are asked by it.
+    #[inline(always)]
+    pub(crate) fn source_ahead(&self) -> Ahead {
+        let [a, b, c, d] = self.source.map(|word| u64::from(u32::from_be(word)));
+        // Both families on one way.
+        let unknown = d << 32 | d;
+        let (front, back) = match self.family {
+            Family::V4 => (d << 32, 0),
+            Family::V6 => (a << 32 | b, c << 32 | d),
+        };
+        Ahead { front: forgotten(front, unknown), back: forgotten(back, unknown) }
+    }
 
     /// Where the IP header and the TCP header lie in memory, within their first bytes or beyond the packet's end: that is
     /// for the caller to check. None for a packet with long IPv6 extension headers.

@@ -12,7 +12,10 @@ use aya::{Ebpf, maps::Array};
 use nix::sched::{CloneFlags, unshare};
 use socket2::Socket;
 use spectrum_common::{layout::mode, names};
-use spectrum_user::dataplane::load::{Loaded, Options};
+use spectrum_user::dataplane::{
+    image::MapImage,
+    load::{Loaded, Options},
+};
 
 use self::rules::Rule;
 pub use self::{
@@ -47,6 +50,8 @@ pub fn with_listener(syncookies: &'static str, app: App, test: impl FnOnce(&mut 
 pub struct Kernel {
     ebpf: Ebpf,
     rules: Vec<Rule>,
+    /// What the rule tries hold.
+    image: MapImage,
     listener: Option<Socket>,
 }
 
@@ -66,7 +71,7 @@ impl Kernel {
         let loaded = Loaded::load(Options { explain, ..Options::default() })
             .unwrap_or_else(|error| panic!("{error}: {:?}; {NEEDS}", error.source()));
         let ebpf = loaded.ebpf;
-        Self { ebpf, rules: Vec::new(), listener: None }
+        Self { ebpf, rules: Vec::new(), image: MapImage::default(), listener: None }
     }
 
     /// Drops segments of no connection, as the daemon does while a flood lasts.

@@ -26,7 +26,7 @@ struct Expected {
     entries: usize,
 }
 
-fn expected() -> [Expected; 23] {
+fn expected() -> [Expected; 24] {
     use bpf_map_type::{
         BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS as MAPS, BPF_MAP_TYPE_HASH as HASH,
         BPF_MAP_TYPE_LPM_TRIE as LPM, BPF_MAP_TYPE_PERCPU_ARRAY as PER_CPU, BPF_MAP_TYPE_RINGBUF as RING,
@@ -38,6 +38,7 @@ fn expected() -> [Expected; 23] {
         map(names::STEER, LPM, PREFIX + size_of::<SteerKey>(), size_of::<SteerValue>(), limits::STEER),
         map(names::RULES_V4, LPM, PREFIX + size_of::<RuleKeyV4>(), size_of::<RuleValue>(), limits::RULE_PREFIXES),
         map(names::RULES_V6, LPM, PREFIX + size_of::<RuleKeyV6>(), size_of::<RuleValue>(), limits::RULE_PREFIXES),
+        map(names::RULE_TABLE, MAPS, index, 4, 1),
         map(names::ASN_RULES, HASH, size_of::<ClassKey>(), size_of::<RuleValue>(), limits::RULES),
         map(names::COUNTRY_RULES, HASH, size_of::<ClassKey>(), size_of::<RuleValue>(), limits::RULES),
         map(names::GEO, MAPS, index, 4, 1),

@@ -242,7 +242,7 @@ fn a_full_map_refuses_a_rule_and_keeps_what_it_holds() {
     assert_eq!(written, limits::RULE_PREFIXES - 2);
     let revision = edge.status()["kernel"]["revision"].clone();
     let said = refused(&world.edge().spectrum(&["rule", "create", "block", "192.0.2.2"]));
-    assert!(said.contains("full") && said.contains("262144") && said.contains("nothing was changed"), "{said}");
+    assert!(said.contains("full") && said.contains("1048576") && said.contains("nothing was changed"), "{said}");
     assert_eq!(edge.status()["kernel"]["revision"], revision);
     assert_eq!(targets(&world), ["192.0.2.64/27", "192.0.2.66"]);
     assert_eq!(world.client().ask_from(CLIENT, edge.at(443), b"hi"), b"hi", "not half a rule either");

@@ -18,6 +18,7 @@ use crate::{
     dataplane::{
         netlink::Netlink,
         pins::Pins,
+        rule_table::RuleTableStatus,
         status::{self, KernelStatus},
     },
     model::Instance,
@@ -163,6 +164,21 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// How the programs ask about rules by prefix.
+fn rule_table(table: RuleTableStatus) -> String {
+    let slow = match table {
+        RuleTableStatus { holds_v4: true, holds_v6: true, .. } => "",
+        RuleTableStatus { holds_v4: false, holds_v6: true, .. } => {
+            ", those for IPv4 only in their trie, which is slower"
+        }
+        RuleTableStatus { holds_v4: true, holds_v6: false, .. } => {
+            ", those for IPv6 only in their trie, which is slower"
+        }
+        RuleTableStatus { .. } => ", but they are only in their tries, which is slower",
+    };
+    format!(" (a table of {} KiB{slow})", table.bytes >> 10)
+}
+
 fn show_kernel(kernel: &KernelStatus) {
     let mut table = output::table(&["ATTACHED", "WHERE", "MODE", "PROGRAM", "LINK"]);
     if let Some(steering) = kernel.steering {
@@ -186,12 +202,13 @@ fn show_kernel(kernel: &KernelStatus) {
     output::line("\n");
     output::show(&table);
     output::line(&format!(
-        "\npins in {}: {} applications in {} steering entries, {} + {} rule prefixes, {} networks, {} countries\n\n",
+        "\npins in {}: {} applications in {} steering entries, {} + {} rule prefixes{}, {} networks, {} countries\n\n",
         kernel.pins,
         kernel.entries.applications,
         kernel.entries.steer,
         kernel.entries.rules_v4,
         kernel.entries.rules_v6,
+        kernel.rule_table.map_or_else(String::new, rule_table),
         kernel.entries.asn_rules,
         kernel.entries.country_rules
     ));

@@ -11,7 +11,7 @@ use spectrum_common::{
 use super::{
     diff::{ClassMap, NameMap, Op},
     image::Prefix,
-    maps::{ConfigMaps, GeoTable},
+    maps::{ConfigMaps, TableArray},
 };
 
 /// A write that the kernel refused. What came before it is applied; the next reconcile goes on from there.
@@ -75,8 +75,13 @@ impl ConfigMaps {
     }
 
     /// Puts a table in the place of the one before: each packet meets one of them, whole.
-    pub(super) fn put_geo(&mut self, table: &GeoTable) -> Result<(), MapError> {
+    pub(super) fn put_geo(&mut self, table: &TableArray) -> Result<(), MapError> {
         self.geo.set(0, table, 0)
+    }
+
+    /// The same for a table of access rules.
+    pub fn put_rule_table(&mut self, table: &TableArray) -> Result<(), MapError> {
+        self.rule_table.set(0, table, 0)
     }
 
     pub fn set_meta(&mut self, meta: Meta) -> Result<(), MapError> {

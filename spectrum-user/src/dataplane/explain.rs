@@ -21,10 +21,11 @@ use super::{
 use crate::model::Transport;
 
 /// The maps that decide. All others are private to the question, `MODE` so that it can be asked what would be.
-const DECIDING: [&str; 8] = [
+const DECIDING: [&str; 9] = [
     names::STEER,
     names::RULES_V4,
     names::RULES_V6,
+    names::RULE_TABLE,
     names::ASN_RULES,
     names::COUNTRY_RULES,
     names::GEO,

@@ -3,14 +3,19 @@
 //! It is written through memory, without a system call for each entry, into an array that nobody reads yet; then one write
 //! puts the array in the place of the one before.
 
-use std::{io, net::IpAddr, num::NonZeroUsize, os::fd::AsFd as _};
+use std::net::IpAddr;
 
-use aya::maps::{IterableMap as _, MapError};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use aya::maps::MapError;
 use serde::{Deserialize, Serialize};
-use spectrum_common::geo::{Class, MAP_FLAGS, NODE_WORDS, class_of, head};
+use spectrum_common::{
+    geo::{Class, class_of, head},
+    table::{GATE_WORDS, Gate, NODE_WORDS, Reader},
+};
 
-use super::maps::{ConfigMaps, GeoTable};
+use super::{
+    maps::{ConfigMaps, TableArray},
+    memory::{NODE_BYTES, TableError, TableMemory},
+};
 use crate::{geo::Table, model::GeoMemory};
 
 /// The table that the kernel has.
@@ -26,19 +31,11 @@ pub struct GeoStatus {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    #[error("make an array of {bytes} bytes for the table of networks and countries")]
-    Create {
-        bytes: usize,
-        #[source]
-        source: MapError,
-    },
-    #[error("write the table of networks and countries")]
-    Write(#[source] io::Error),
+    #[error("make the table of networks and countries")]
+    Make(#[source] TableError),
     #[error("put the table of networks and countries in place")]
     Put(#[source] MapError),
 }
-
-const NODE_BYTES: usize = NODE_WORDS as usize * size_of::<u32>();
 
 impl ConfigMaps {
     /// Puts `table` in the place of the one before. Returns the bytes that it takes in the kernel.
@@ -50,15 +47,11 @@ impl ConfigMaps {
 
     /// What the kernel's table says of an address; none where there is no table, or this process may not see it.
     pub fn class(&self, address: IpAddr) -> Option<Class> {
-        let table = self.geo.get(&0, 0).ok()?;
-        let word = |place: u32| {
-            let node = table.get(&(place / NODE_WORDS), 0).ok()?;
-            node.get((place % NODE_WORDS) as usize).copied()
-        };
-        if word(head::V4_ROOT)? == 0 {
+        let table = InKernel(self.geo.get(&0, 0).ok()?);
+        if table.word(head::V4_ROOT)? == 0 {
             return None;
         }
-        Some(class_of(address, word))
+        Some(class_of(address, &table))
     }
 
     pub(super) fn geo_status(&self) -> Option<GeoStatus> {
@@ -77,36 +70,35 @@ impl ConfigMaps {
     }
 }
 
+/// A table, read by a system call for each word.
+struct InKernel(TableArray);
+
+impl Reader for InKernel {
+    fn word(&self, place: u32) -> Option<u32> {
+        let node = self.0.get(&(place / NODE_WORDS), 0).ok()?;
+        node.get((place % NODE_WORDS) as usize).copied()
+    }
+
+    fn gate(&self, place: u32) -> Option<Gate> {
+        let node = self.0.get(&(place / NODE_WORDS), 0).ok()?;
+        let words = node.get((place % NODE_WORDS) as usize..)?.first_chunk::<{ GATE_WORDS as usize }>()?;
+        Some(bytemuck::cast(*words))
+    }
+}
+
 /// The table in an array of its own, which nobody reads yet.
-pub fn array(table: &Table, memory: GeoMemory) -> Result<GeoTable, PutError> {
+pub fn array(table: &Table, memory: GeoMemory) -> Result<TableArray, PutError> {
     // Nothing is the same in both forms.
     let memory = if table.is_empty() { GeoMemory::Compact } else { memory };
     let words = match memory {
         GeoMemory::Compact => table.words().len().max(head::WORDS as usize),
         GeoMemory::Full => table.full().words(),
     };
-    let bytes = words.next_multiple_of(NODE_WORDS as usize) * size_of::<u32>();
-    let create = |source| PutError::Create { bytes, source };
-    let elements =
-        u32::try_from(bytes / NODE_BYTES).map_err(|_| create(MapError::IoError(io::ErrorKind::FileTooLarge.into())))?;
-    let array = GeoTable::create(elements, MAP_FLAGS).map_err(create)?;
-    write(&array, bytes, |to| match memory {
-        GeoMemory::Compact => to.iter_mut().zip(table.words()).for_each(|(to, word)| *to = *word),
-        GeoMemory::Full => table.full().write(to),
-    })
-    .map_err(PutError::Write)?;
-    Ok(array)
-}
-
-/// Lets `fill` write the whole array, before anybody can read it.
-fn write(array: &GeoTable, bytes: usize, fill: impl FnOnce(&mut [u32])) -> io::Result<()> {
-    let length = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
-    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a new mapping, at a place that the kernel chooses.
-    let place = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, array.map().fd().as_fd(), 0) }?;
-    // SAFETY: the kernel has just mapped so many bytes there, page-aligned, and nobody else knows of them.
-    fill(unsafe { std::slice::from_raw_parts_mut(place.as_ptr().cast(), bytes / size_of::<u32>()) });
-    // SAFETY: this is the mapping, and the only reference into it is gone.
-    unsafe { munmap(place, bytes) }?;
-    Ok(())
+    let mut array = TableMemory::new(words).map_err(PutError::Make)?;
+    let words = array.words_mut();
+    match memory {
+        GeoMemory::Compact => words.iter_mut().zip(table.words()).for_each(|(to, word)| *to = *word),
+        GeoMemory::Full => table.full().write(words),
+    }
+    Ok(array.into_array())
 }

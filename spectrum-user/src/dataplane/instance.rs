@@ -25,9 +25,11 @@ use super::{
     load::{LoadError, Loaded, Options},
     lock::{Lock, LockError},
     maps::{ConfigMaps, MapSource, OpenMapError},
+    memory::TableError,
     netlink::{Netlink, NetlinkError},
     numbers::Names,
     pins::Pins,
+    rule_table::RuleTable,
     rules::{self, RuleChange},
 };
 use crate::{
@@ -76,6 +78,10 @@ pub enum InstanceError {
     Netlink(#[from] NetlinkError),
     #[error(transparent)]
     Geo(#[from] PutError),
+    #[error("make a table of access rules")]
+    MakeTable(#[source] TableError),
+    #[error("put the table of access rules in place")]
+    PutTable(#[source] MapError),
     #[error("write the map MODE")]
     Mode(#[source] MapError),
     #[error("put the listening socket into the map LISTENERS")]
@@ -106,6 +112,8 @@ pub struct KernelInstance {
     lock: Lock,
     /// What the maps hold as far as this process knows: what it wrote last, without any failure since.
     applied: Option<MapImage>,
+    /// What the programs ask about rules by prefix, as far as this process has made it and nothing failed since.
+    table: Option<RuleTable>,
 }
 
 /// What a change of rules came to.
@@ -143,7 +151,17 @@ impl KernelInstance {
         };
         let revision = found.map_or(0, |meta| meta.revision);
         maps.set_meta(Meta { layout: layout::VERSION, owner: owner as u32, revision }).map_err(InstanceError::Meta)?;
-        Ok(Self { pins, loaded, maps, owner, adopted: found.is_some(), attached: Vec::new(), lock, applied: None })
+        Ok(Self {
+            pins,
+            loaded,
+            maps,
+            owner,
+            adopted: found.is_some(),
+            attached: Vec::new(),
+            lock,
+            applied: None,
+            table: None,
+        })
     }
 
     /// Makes the kernel do what `desired` says: maps first, then routes, so that no address is local before it is filtered.
@@ -160,7 +178,9 @@ impl KernelInstance {
         for op in &ops {
             log::debug!("{op}");
         }
+        let table = self.table.take();
         let writes = self.maps.apply(&ops)?;
+        self.table = self.tabulate(table, &want, &ops)?;
         let foreign_routes = routes(desired, netlink).await?;
         let revision = self.advance()?;
         let (apps, rules) = (want.apps.clone(), want.rules.clone());
@@ -187,7 +207,10 @@ impl KernelInstance {
         if let Err(error) = self.maps.apply(&ops) {
             match self.maps.apply_all(&rules::undo(&image, &ops)) {
                 Ok(()) => self.applied = Some(image),
-                Err(again) => log::error!("the rules before could not be put back: {:#}", anyhow::Error::new(again)),
+                Err(again) => {
+                    self.table = None;
+                    log::error!("the rules before could not be put back: {:#}", anyhow::Error::new(again));
+                }
             }
             return Err(error.into());
         }
@@ -201,9 +224,37 @@ impl KernelInstance {
             }
             image.write(*op);
         }
+        let table = self.table.take();
+        self.table = self.tabulate(table, &image, &ops)?;
         let revision = self.advance()?;
         self.applied = Some(image);
         Ok(Some(RuleReport { revision, writes: ops.len(), renamed }))
+    }
+
+    /// Lets the table say what the tries say after `ops`: `table`, where it can follow, or a new one.
+    fn tabulate(
+        &mut self,
+        table: Option<RuleTable>,
+        image: &MapImage,
+        ops: &[Op],
+    ) -> Result<Option<RuleTable>, InstanceError> {
+        if let Some(mut table) = table
+            && table.follow(image, ops)
+        {
+            return Ok(Some(table));
+        }
+        let (table, follows) = match RuleTable::of(image) {
+            Ok(table) => (table, true),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                log::warn!(
+                    "access rules are looked up in their tries, which is slower, for want of a table: {error:#}"
+                );
+                (RuleTable::that_asks().map_err(InstanceError::MakeTable)?, false)
+            }
+        };
+        self.maps.put_rule_table(table.array()).map_err(InstanceError::PutTable)?;
+        Ok(follows.then_some(table))
     }
 
     /// How many rules have a number, and how many prefixes of each family stand in the tries.

@@ -6,11 +6,11 @@ use aya::{
 };
 use spectrum_common::{
     fair::Share,
-    geo,
     layout::{ClassKey, Count, Meta, ObjectId, Orphans, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue},
     limits, names,
     reason::SLOTS,
     sketch::{self, Cell},
+    table,
 };
 
 use super::pins::Pins;
@@ -20,9 +20,10 @@ pub struct ConfigMaps {
     pub(super) steer: LpmTrie<MapData, SteerKey, SteerValue>,
     pub(super) rules_v4: LpmTrie<MapData, RuleKeyV4, RuleValue>,
     pub(super) rules_v6: LpmTrie<MapData, RuleKeyV6, RuleValue>,
+    pub(super) rule_table: ArrayOfMaps<MapData, TableArray>,
     pub(super) asn_rules: HashMap<MapData, ClassKey, RuleValue>,
     pub(super) country_rules: HashMap<MapData, ClassKey, RuleValue>,
-    pub(super) geo: ArrayOfMaps<MapData, GeoTable>,
+    pub(super) geo: ArrayOfMaps<MapData, TableArray>,
     pub(super) apps: Array<MapData, ObjectId>,
     pub(super) rules: Array<MapData, ObjectId>,
     pub(super) zones: Array<MapData, ObjectId>,
@@ -33,8 +34,8 @@ pub struct ConfigMaps {
     pub(super) mode: Array<MapData, u32>,
 }
 
-/// What `GEO` holds: one table.
-pub type GeoTable = Array<MapData, geo::Node>;
+/// What `GEO` and `RULE_TABLE` hold: one table.
+pub type TableArray = Array<MapData, table::Node>;
 
 /// Maps that the kernel programs write.
 pub struct CounterMaps {
@@ -87,6 +88,7 @@ impl ConfigMaps {
             steer: source.open(names::STEER)?,
             rules_v4: source.open(names::RULES_V4)?,
             rules_v6: source.open(names::RULES_V6)?,
+            rule_table: source.open(names::RULE_TABLE)?,
             asn_rules: source.open(names::ASN_RULES)?,
             country_rules: source.open(names::COUNTRY_RULES)?,
             geo: source.open(names::GEO)?,
@@ -132,10 +134,11 @@ pub struct Expected {
 }
 
 /// What a pinned map must look like before it is used.
-pub const EXPECTED: [Expected; 18] = [
+pub const EXPECTED: [Expected; 19] = [
     lpm::<SteerKey, SteerValue>(names::STEER, limits::STEER),
     lpm::<RuleKeyV4, RuleValue>(names::RULES_V4, limits::RULE_PREFIXES),
     lpm::<RuleKeyV6, RuleValue>(names::RULES_V6, limits::RULE_PREFIXES),
+    array::<u32>(names::RULE_TABLE, 1),
     hash::<ClassKey, RuleValue>(names::ASN_RULES, limits::RULES),
     hash::<ClassKey, RuleValue>(names::COUNTRY_RULES, limits::RULES),
     array::<u32>(names::GEO, 1),

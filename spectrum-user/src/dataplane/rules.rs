@@ -216,25 +216,35 @@ impl<K: Ord + Copy + bytemuck::Pod> Subtree<K> {
     fn changes(self, whole: &BTreeMap<Prefix<K>, RuleValue>) -> Changes<K> {
         let mut changes = Changes { set: BTreeMap::new(), gone: BTreeSet::new() };
         for root in self.roots {
-            let covering = (SCOPE_BITS..root.bits).rev().find_map(|bits| whole.get(&truncate(root, bits)));
+            let covering = covering(whole, root);
             let own = self.own.iter().filter(|(prefix, _)| root.covers(prefix)).map(|(prefix, own)| (*prefix, *own));
             let want = inherit(own.collect(), covering.copied().unwrap_or_default());
-            changes.gone.extend(within(whole, root).filter(|prefix| !want.contains_key(prefix)));
+            changes
+                .gone
+                .extend(within(whole, root).map(|(prefix, _)| prefix).filter(|prefix| !want.contains_key(prefix)));
             changes.set.extend(want.into_iter().filter(|(prefix, value)| whole.get(prefix) != Some(value)));
         }
         changes
     }
 }
 
-/// The prefixes of a trie within `root`, and itself.
-fn within<K: Ord + Copy + bytemuck::Pod>(
+/// What a trie says where only prefixes that cover `root` speak.
+pub(super) fn covering<K: Ord + Copy + bytemuck::Pod>(
     whole: &BTreeMap<Prefix<K>, RuleValue>,
     root: Prefix<K>,
-) -> impl Iterator<Item = Prefix<K>> + '_ {
+) -> Option<&RuleValue> {
+    (SCOPE_BITS..root.bits).rev().find_map(|bits| whole.get(&truncate(root, bits)))
+}
+
+/// What a trie says at `root` and at the prefixes within it.
+pub(super) fn within<K: Ord + Copy + bytemuck::Pod>(
+    whole: &BTreeMap<Prefix<K>, RuleValue>,
+    root: Prefix<K>,
+) -> impl Iterator<Item = (Prefix<K>, RuleValue)> + '_ {
     let longest = u32::try_from(size_of::<K>()).unwrap_or_default() * u8::BITS;
     let last = last(root);
     let of_length = move |bits| whole.range(Prefix { bits, key: root.key }..=Prefix { bits, key: last });
-    (root.bits..=longest).flat_map(of_length).map(|(prefix, _)| *prefix)
+    (root.bits..=longest).flat_map(of_length).map(|(prefix, value)| (*prefix, *value))
 }
 
 /// The last key that a prefix covers.

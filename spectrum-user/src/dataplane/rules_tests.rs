@@ -150,7 +150,8 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     assert!(matches!(error, ImageError::Exhausted(Exhausted { wanted: 65_536, capacity: 65_535, .. })), "{error:?}");
     now.rules.clear();
     let mapped = |i: u32| Prefix { bits: 64, key: RuleKeyV4 { scope: [0; 4], address: i.to_be_bytes() } };
-    now.rules_v4 = (0..262_144).map(|i| (mapped(i), RuleValue::default())).collect();
+    now.rules_v4 =
+        (0..u32::try_from(limits::RULE_PREFIXES).unwrap()).map(|i| (mapped(i), RuleValue::default())).collect();
     let error = ops(&now, RuleChange { removed: &[], added: &added }, added.iter()).unwrap_err();
-    assert_eq!(error, ImageError::RulePrefixes { wanted: 262_145 });
+    assert_eq!(error, ImageError::RulePrefixes { wanted: limits::RULE_PREFIXES + 1 });
 }

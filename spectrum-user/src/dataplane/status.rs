@@ -13,6 +13,7 @@ use super::{
     maps::{ConfigMaps, CounterMaps, MapSource},
     netlink::Netlink,
     pins::Pins,
+    rule_table::RuleTableStatus,
     sys::{self, LinkTarget},
 };
 
@@ -27,6 +28,9 @@ pub struct KernelStatus {
     pub steering: Option<LinkStatus>,
     pub interfaces: Vec<InterfaceStatus>,
     pub entries: Entries,
+    /// The table of access rules, where there is one.
+    #[serde(default)]
+    pub rule_table: Option<RuleTableStatus>,
     /// The table of networks and countries, where there is one.
     #[serde(default)]
     pub geo: Option<GeoStatus>,
@@ -90,6 +94,7 @@ pub async fn status(pins: &Pins, netlink: &Netlink) -> anyhow::Result<Option<Ker
         steering: steering(pins)?,
         interfaces: interfaces(pins, netlink).await?,
         entries: entries(&image),
+        rule_table: maps.rule_table_status(),
         geo: maps.geo_status(),
         counters: total(&counters)?,
     }))

@@ -1,10 +1,11 @@
-//! The table that `spectrum_common::geo` describes, as it is built and read here.
+//! The table of networks and countries that `spectrum_common::geo` describes, as it is built and read here.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
-use spectrum_common::geo::{
-    CLASS_WORDS, Class, LARGE_ROOT_BITS, NODE, NODE_WORDS, ROOT_BITS, STRIDE, class_of, head, root,
+use spectrum_common::{
+    geo::{CLASS_WORDS, Class, class_of, head},
+    table::{Gate, LARGE_ROOT_BITS, NODE_WORDS, PLACE, ROOT_BITS, Reader, STRIDE, WAY, root},
 };
 
 use super::{
@@ -79,7 +80,7 @@ impl Table {
 
     /// Network and country of a canonical address.
     pub fn class(&self, address: IpAddr) -> Class {
-        class_of(address, |place| self.words.get(place as usize).copied())
+        class_of(address, &InMemory(&self.words))
     }
 
     /// The classes that occur.
@@ -111,6 +112,20 @@ impl Table {
     }
 }
 
+/// A table as it lies in memory.
+pub(super) struct InMemory<'a>(pub(super) &'a [u32]);
+
+impl Reader for InMemory<'_> {
+    fn word(&self, place: u32) -> Option<u32> {
+        self.0.get(place as usize).copied()
+    }
+
+    /// There are none in this one.
+    fn gate(&self, _: u32) -> Option<Gate> {
+        None
+    }
+}
+
 /// A table whose root for IPv4 has an entry for each /24.
 pub struct Full<'a> {
     table: &'a Table,
@@ -136,10 +151,10 @@ impl Full<'_> {
         for (to, index) in large.iter_mut().zip(0_u32..) {
             let mut entry = word(small_root + (index >> (LARGE_ROOT_BITS - ROOT_BITS)));
             for rest in (0..LARGE_ROOT_BITS - ROOT_BITS).step_by(STRIDE as usize).rev() {
-                if entry & NODE == 0 {
+                if entry & WAY == 0 {
                     break;
                 }
-                entry = word((entry & !NODE) + (index >> rest & (NODE_WORDS - 1)));
+                entry = word((entry & PLACE) + (index >> rest & (NODE_WORDS - 1)));
             }
             *to = entry;
         }
@@ -204,14 +219,14 @@ impl Builder {
     /// The node that an entry leads to; made, where it is not one yet, to say what the entry said.
     fn node(&mut self, place: u32) -> Result<u32, DatabaseError> {
         let entry = self.get(place);
-        if entry & NODE != 0 {
-            return Ok(entry & !NODE);
+        if entry & WAY != 0 {
+            return Ok(entry & PLACE);
         }
         let node = self.room(NODE_WORDS as usize)?;
         for slot in node..node + NODE_WORDS {
             self.set(slot, entry);
         }
-        self.set(place, node | NODE);
+        self.set(place, node | WAY);
         Ok(node)
     }
 }

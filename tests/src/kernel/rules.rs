@@ -1,6 +1,6 @@
 //! Access rules, and the table of networks and countries that some of them ask.
 
-use std::{io::ErrorKind, net::IpAddr};
+use std::{collections::BTreeMap, io::ErrorKind, net::IpAddr};
 
 use aya::{
     Pod,
@@ -13,7 +13,7 @@ use spectrum_common::{
     names,
 };
 use spectrum_user::{
-    dataplane::{geo::array, maps::GeoTable},
+    dataplane::{geo::array, image::Prefix, maps::TableArray, rule_table::RuleTable},
     geo::Table,
     model::{GeoMemory, Target},
 };
@@ -65,6 +65,7 @@ impl Kernel {
         for rule in std::mem::take(&mut self.rules) {
             self.set_rule(rule.scope, rule.prefix, None);
         }
+        self.tabulate();
     }
 
     fn rule(&mut self, scope: u32, prefix: &str, says: Says) -> u32 {
@@ -90,7 +91,23 @@ impl Kernel {
             };
             self.set_rule(scope, prefix, Some(value));
         }
+        self.tabulate();
         number
+    }
+
+    /// Lets a table say what the tries say, as the daemon does.
+    fn tabulate(&mut self) {
+        self.put_rule_table(&RuleTable::of(&self.image).expect("a table"));
+    }
+
+    /// Lets the tries be asked.
+    pub fn without_table(&mut self) {
+        self.put_rule_table(&RuleTable::that_asks().expect("a table"));
+    }
+
+    pub fn put_rule_table(&mut self, table: &RuleTable) {
+        let mut map: ArrayOfMaps<_, TableArray> = self.ebpf.map_mut(names::RULE_TABLE).unwrap().try_into().unwrap();
+        map.set(0, table.array(), 0).expect("write RULE_TABLE");
     }
 
     /// Writes a prefix, or takes it out where it has no value.
@@ -98,12 +115,14 @@ impl Kernel {
         let (scope, bits) = (scope.to_be_bytes(), 32 + u32::from(prefix.prefix_len()));
         match prefix.network() {
             IpAddr::V4(network) => {
-                let key = Key::new(bits, RuleKeyV4 { scope, address: network.octets() });
-                set(self.ebpf.map_mut(names::RULES_V4).unwrap(), &key, value);
+                let key = RuleKeyV4 { scope, address: network.octets() };
+                note(&mut self.image.rules_v4, Prefix { bits, key }, value);
+                set(self.ebpf.map_mut(names::RULES_V4).unwrap(), &Key::new(bits, key), value);
             }
             IpAddr::V6(network) => {
-                let key = Key::new(bits, RuleKeyV6 { scope, address: network.octets() });
-                set(self.ebpf.map_mut(names::RULES_V6).unwrap(), &key, value);
+                let key = RuleKeyV6 { scope, address: network.octets() };
+                note(&mut self.image.rules_v6, Prefix { bits, key }, value);
+                set(self.ebpf.map_mut(names::RULES_V6).unwrap(), &Key::new(bits, key), value);
             }
         }
     }
@@ -133,9 +152,16 @@ impl Kernel {
 
     /// As [`Self::networks`].
     pub fn table(&mut self, table: &Table, memory: GeoMemory) {
-        let mut map: ArrayOfMaps<_, GeoTable> = self.ebpf.map_mut(names::GEO).unwrap().try_into().unwrap();
+        let mut map: ArrayOfMaps<_, TableArray> = self.ebpf.map_mut(names::GEO).unwrap().try_into().unwrap();
         map.set(0, &array(table, memory).expect("an array"), 0).expect("write GEO");
     }
+}
+
+fn note<K: Ord>(rules: &mut BTreeMap<K, RuleValue>, key: K, value: Option<RuleValue>) {
+    match value {
+        Some(value) => rules.insert(key, value),
+        None => rules.remove(&key),
+    };
 }
 
 fn set<K: Pod>(map: &mut Map, key: &Key<K>, value: Option<RuleValue>) {

@@ -16,6 +16,7 @@ use spectrum_user::dataplane::diff::{Op, diff};
 use spectrum_user::dataplane::image::{MapImage, Prefix, octets};
 use spectrum_user::dataplane::load::{Loaded, Options};
 use spectrum_user::dataplane::maps::{ConfigMaps, MapSource};
+use spectrum_user::dataplane::rule_table::RuleTable;
 use spectrum_user::geo::Table;
 use spectrum_user::listen::Listeners;
 use spectrum_user::model::GeoMemory;
@@ -27,6 +28,7 @@ pub(crate) struct Program {
     descriptor: OwnedFd,
     maps: ConfigMaps,
     _listeners: Listeners,
+    _table: RuleTable,
 }
 
 impl Program {
@@ -40,12 +42,14 @@ impl Program {
         let descriptor = loaded.xdp()?.fd()?.as_fd().try_clone_to_owned()?;
         let mut maps = ConfigMaps::open(MapSource::Object(&mut loaded.ebpf))?;
         maps.apply(&diff(&MapImage::default(), image))?;
+        let table = RuleTable::of(image)?;
+        maps.put_rule_table(table.array())?;
         // For the answers to SYNs: a listener, the way to it, and cookies for every SYN, all in that namespace.
         let listeners = Listeners::bind(1)?;
         maps.set_tcp_listener(listeners.sockets.first().context("no listener")?)?;
         loaded.steer()?.attach(File::open("/proc/thread-self/ns/net")?)?;
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").context("write tcp_syncookies")?;
-        Ok(Self { loaded, descriptor, maps, _listeners: listeners })
+        Ok(Self { loaded, descriptor, maps, _listeners: listeners, _table: table })
     }
 
     /// Segments of no connection are dropped, as while a flood lasts.
