@@ -26,7 +26,11 @@ impl EmptyXdp {
 
     /// A program with this one answer at a device.
     pub(crate) fn attach_to(namespace: &Namespace, device: &str, action: i32) -> Result<Self> {
-        let program = bpf::load_constant(action)?;
+        Self::attach_program(namespace, device, &bpf::load_constant(action)?)
+    }
+
+    /// This program at a device.
+    pub(crate) fn attach_program(namespace: &Namespace, device: &str, program: &OwnedFd) -> Result<Self> {
         let link = namespace.run(|| {
             let ifindex = if_nametoindex(device).with_context(|| format!("find the interface {device}"))?;
             bpf::attach_xdp(program.as_fd(), ifindex)

@@ -12,17 +12,18 @@ use super::ours::{Ours, PORT};
 use super::shape::{LISTED, Shape, Sources};
 use super::table::{Bound, Part};
 use super::{Findings, Plan, rounds};
-use crate::bpf::{XDP_DROP, XDP_PASS};
+use crate::bpf::{self, XDP_DROP, XDP_PASS};
 use crate::contestant::direct::EmptyXdp;
 use crate::stats::Random;
 use crate::usage::Usage;
 use crate::xdp::syn;
 
 pub(super) const DROP_ONLY: &str = "drop-only XDP";
-/// How many prefixes are loaded; the last is what the rule maps hold.
-const SIZES: [usize; 3] = [1, 10_000, 250_000];
+const READ_AND_DROP: &str = "XDP that reads the addresses and drops";
+/// How many prefixes are loaded; the last is nearly what the rule maps hold.
+const SIZES: [usize; 3] = [1, 10_000, 1_000_000];
 /// Lengths that block lists are made of.
-const LENGTHS: std::ops::RangeInclusive<u32> = 20..=32;
+const LENGTHS: std::ops::RangeInclusive<u32> = 22..=32;
 
 enum By {
     Spectrum(Box<Ours>),
@@ -65,6 +66,10 @@ pub(super) fn run(plan: &Plan, crowd: &Crowd) -> Result<Part> {
             contestants.push(Contestant { shapes: vec![(name.clone(), shape.clone())], name, lane, by, _xdp: xdp });
         }
     }
+    let lane = Lane::new(crowd, 20)?;
+    let xdp = Some(EmptyXdp::attach_program(&lane.namespace, DEVICE, &bpf::load_reader()?)?);
+    let shapes = all.iter().map(|(name, shape)| (name.replace(DROP_ONLY, READ_AND_DROP), shape.clone())).collect();
+    contestants.push(Contestant { name: READ_AND_DROP.to_owned(), lane, by: By::DropOnly, shapes, _xdp: xdp });
     let lane = Lane::new(crowd, 19)?;
     let xdp = Some(EmptyXdp::attach_to(&lane.namespace, DEVICE, XDP_DROP)?);
     contestants.push(Contestant { name: DROP_ONLY.to_owned(), lane, by: By::DropOnly, shapes: all, _xdp: xdp });
