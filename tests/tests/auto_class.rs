@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
 
 use std::{
+    io::{Read as _, Write as _},
     process::{Child, Command},
     time::Duration,
 };
@@ -109,4 +110,39 @@ fn a_network_that_floods_is_tried_and_told_and_withdrawn_and_stays_away_when_an_
     wait::pause(Duration::from_secs(5));
     assert_eq!(auto_rules(&world), Vec::<Value>::new());
     assert_eq!(world.client().ask_from(CLIENT, to, b"hi"), b"hi");
+}
+
+#[test]
+fn a_network_of_clients_that_are_served_is_spared_and_what_an_operator_has_changed_is_left_alone() {
+    let world = World::new();
+    world.client().take_answers();
+    // The client, and a third of random sources, are in one network. This host is beside the client, and not in it.
+    let [first, second, third, _] = NETWORKS;
+    databases::write(world.edge(), &[first, second, third, ("192.0.2.2/32", 64501, "FR")]);
+    let origin = world.origin().echo();
+    let edge = world.edge().run(node(origin.addr(), GEO));
+    let to = edge.at(443);
+    wait::pause(Duration::from_secs(20));
+    let mut served = world.client().connect_from(CLIENT, to).unwrap();
+    let mut is_served = |seconds: u64| {
+        for _ in 0..seconds * 2 {
+            served.write_all(b"x").unwrap();
+            served.read_exact(&mut [0]).unwrap();
+            wait::pause(Duration::from_millis(500));
+        }
+    };
+    is_served(8);
+    let _flood = Flood::begin(&world);
+    is_served(10);
+    assert!(auto_rules(&world).is_empty(), "a client of that network is being served");
+    drop(served);
+    let rule = wait::eventually("a rule when nobody is served there", || rule_for(&world, "AS64501"));
+    assert!(rule["notes"].as_str().unwrap().contains("0 of 0 clients"), "{rule}");
+
+    world.edge().spectrum_ok(&["rule", "update", "AS64501", "--notes", "mine"]);
+    wait::pause(Duration::from_secs(5));
+    let rules: Value = serde_json::from_str(&world.edge().spectrum_ok(&["--output", "json", "rule", "list"])).unwrap();
+    let [rule] = &rules.as_array().unwrap()[..] else { panic!("{rules}") };
+    assert_eq!((&rule["notes"], &rule["extensions"]["source"]), (&"mine".into(), &"operator".into()), "{rule}");
+    assert_eq!(rule["simulate"], true);
 }

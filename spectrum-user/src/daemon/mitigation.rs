@@ -94,7 +94,8 @@ impl Running {
             packets: f64::from(settings.packets),
             most: settings.most,
         };
-        let spared = Spared::new(self.view.desired(), Arc::clone(&self.geo), self.telemetry.arrivals.clone());
+        let arrivals = self.telemetry.arrivals.clone();
+        let spared = Spared::new(&self.book, self.view.desired(), Arc::clone(&self.geo), arrivals);
         let verdicts = self.auto.mitigation.look(now, elapsed, &seen, bounds, &spared);
         drop(spared);
         for verdict in verdicts {

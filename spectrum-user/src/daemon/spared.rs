@@ -10,6 +10,7 @@ use crate::{
     geo::Databases,
     model::{AccessRule, DesiredState, RuleMode, Scope, Target},
     proxy::Arrivals,
+    rules::{Book, RuleSource},
     shield::{Bystanders, takes_in},
     state,
 };
@@ -18,7 +19,8 @@ use crate::{
 const SERVED_SHARE: usize = 10;
 
 /// As things are now. What takes long to find out is found out when it is needed, which is rare.
-pub(super) struct Spared {
+pub(super) struct Spared<'a> {
+    book: &'a Book,
     desired: Arc<DesiredState>,
     geo: Arc<Databases>,
     arrivals: Arrivals,
@@ -28,9 +30,9 @@ pub(super) struct Spared {
     served: OnceCell<HashMap<Class, usize>>,
 }
 
-impl Spared {
-    pub(super) fn new(desired: Arc<DesiredState>, geo: Arc<Databases>, arrivals: Arrivals) -> Self {
-        Self { desired, geo, arrivals, own: OnceCell::new(), served: OnceCell::new() }
+impl<'a> Spared<'a> {
+    pub(super) fn new(book: &'a Book, desired: Arc<DesiredState>, geo: Arc<Databases>, arrivals: Arrivals) -> Self {
+        Self { book, desired, geo, arrivals, own: OnceCell::new(), served: OnceCell::new() }
     }
 
     /// A prefix meets the addresses that it holds, a class those that are of it.
@@ -44,6 +46,8 @@ impl Spared {
 
     /// A rule by address, network or country that decides about the target already.
     fn ruled(&self, target: Target) -> Option<&'static str> {
+        let is_auto =
+            |rule: &AccessRule| self.book.facts(rule.id).is_some_and(|facts| facts.source == RuleSource::Auto);
         let acts = |rule: &AccessRule| rule.scope == Scope::User && rule.mode == RuleMode::Block && !rule.simulate;
         let meet = |one: IpNet, other: IpNet| one.contains(&other) || other.contains(&one);
         self.desired.rules.iter().find_map(|rule| {
@@ -52,10 +56,12 @@ impl Spared {
                 // An allow rule about some of a class is what lets them through whatever is said of the class.
                 (of_rule, target) => (of_rule == target, of_rule == target),
             };
+            let is_same = rule.scope == Scope::User && rule.target == target;
             match rule.mode {
                 RuleMode::Allow if meets => Some("an allow rule names it"),
-                // The daemon's own may give way to each other.
                 _ if acts(rule) && covers => Some("a rule names it"),
+                // What others try is theirs. The daemon's own may give way to each other.
+                _ if is_same && !is_auto(rule) => Some("a rule names it"),
                 _ => None,
             }
         })
@@ -90,7 +96,7 @@ impl Spared {
     }
 }
 
-impl Bystanders for Spared {
+impl Bystanders for Spared<'_> {
     fn class(&self, address: IpAddr) -> Option<Class> {
         (!self.geo.files.is_empty()).then(|| self.geo.table.class(address))
     }
@@ -115,5 +121,74 @@ impl Bystanders for Spared {
         });
         let inside = classes.iter().filter(|(class, _)| takes_in(target, **class)).map(|(_, count)| count);
         (inside.sum(), classes.values().sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use spectrum_common::geo::country;
+
+    use super::*;
+    use crate::{
+        geo::Table,
+        model::{Country, RuleId},
+        proxy::testing::application,
+        rules::Facts,
+    };
+
+    fn rule(mode: RuleMode, target: Target, simulate: bool) -> AccessRule {
+        let id = RuleId::derive(&[&format!("{mode:?} {target}")]);
+        AccessRule { id, scope: Scope::User, mode, target, notes: String::new(), simulate, expires_on: None }
+    }
+
+    fn country_of(code: &str) -> Target {
+        Target::Country(Country::new(code).unwrap())
+    }
+
+    /// The origin of [`application`] is in AS64500 in France.
+    fn databases() -> Arc<Databases> {
+        let class = |asn, letters: &[u8; 2]| Class { asn, country: country(*letters) };
+        let networks = [("192.0.2.0/24", class(64500, b"FR")), ("198.51.100.0/24", class(64501, b"DE"))];
+        let table = Table::of(&networks.map(|(network, class)| (network.parse().unwrap(), class))).unwrap();
+        Arc::new(Databases { table: Arc::new(table), files: Vec::new() })
+    }
+
+    fn spares(rules: Vec<AccessRule>, auto: &[AccessRule], target: Target) -> bool {
+        let mut book = Book::default();
+        for rule in auto {
+            book.insert(rule.id, Facts::new(RuleSource::Auto, rule, SystemTime::now()));
+        }
+        let desired = DesiredState { applications: vec![application(443, 443)], rules, ..DesiredState::default() };
+        Spared::new(&book, Arc::new(desired), databases(), Arrivals::new(1)).spares(target).is_some()
+    }
+
+    #[test]
+    fn where_the_house_is_nobody_is_blamed() {
+        assert!(spares(Vec::new(), &[], Target::Asn(64500)) && spares(Vec::new(), &[], country_of("FR")));
+        assert!(!spares(Vec::new(), &[], Target::Asn(64501)) && !spares(Vec::new(), &[], country_of("DE")));
+        assert!(spares(Vec::new(), &[], Target::Prefix("192.0.2.0/24".parse().unwrap())));
+    }
+
+    #[test]
+    fn whom_another_names_is_left_to_that_one_and_what_is_its_own_may_give_way() {
+        let germany = country_of("DE");
+        for (mode, simulate) in [(RuleMode::Allow, false), (RuleMode::Block, false), (RuleMode::Block, true)] {
+            assert!(spares(vec![rule(mode, germany, simulate)], &[], germany), "{mode:?} {simulate}");
+        }
+        let own = rule(RuleMode::Block, germany, true);
+        assert!(!spares(vec![own.clone()], &[own], germany));
+        let host = Target::Prefix("198.51.100.7/32".parse().unwrap());
+        assert!(
+            !spares(vec![rule(RuleMode::Allow, host, false)], &[], germany),
+            "it passes whatever is said of others"
+        );
+        let wide = Target::Prefix("198.51.0.0/16".parse().unwrap());
+        assert!(
+            !spares(vec![rule(RuleMode::Block, wide, true)], &[], host),
+            "who is tried with others may be tried alone"
+        );
+        assert!(spares(vec![rule(RuleMode::Block, wide, false)], &[], host));
     }
 }

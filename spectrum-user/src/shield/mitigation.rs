@@ -173,7 +173,7 @@ impl Mitigation {
             let counts_of = counts.of(width).iter().map(|(target, count)| (target, look.rate(count)));
             // A wider one is to blame only for what narrower ones do not explain.
             let to_blame: Vec<(Target, f64)> =
-                counts_of.filter(|(target, rate)| rate - blame.explains(*target) >= limit).collect();
+                counts_of.filter(|(target, rate)| *rate >= limit && rate - blame.explains(*target) >= limit).collect();
             for (target, rate) in to_blame {
                 let classes = counts.classes().iter().map(|(class, count)| (class, look.rate(count)));
                 blame.add(target, rate, class_of, classes);

@@ -1,6 +1,6 @@
 //! Where most packets come from: by network, autonomous system and country, estimated from samples in fixed memory.
 
-use std::net::IpAddr;
+use std::{hash::Hash, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -17,11 +17,18 @@ const COUNTERS: usize = 256;
 const TOLD: usize = 3;
 /// The least share that is told: of what comes from everywhere, nothing is.
 const LEAST: f64 = 0.05;
+/// The fewest samples that it is told of: one may stand for hundreds of packets, of which the others came from elsewhere.
+const SAMPLES: f64 = 3.0;
 
 pub(super) struct Networks {
-    prefixes: HeavyHitters<IpNet>,
-    asns: HeavyHitters<u32>,
-    countries: HeavyHitters<Country>,
+    prefixes: Ranking<IpNet>,
+    asns: Ranking<u32>,
+    countries: Ranking<Country>,
+}
+
+struct Ranking<K> {
+    packets: HeavyHitters<K>,
+    samples: HeavyHitters<K>,
 }
 
 /// One that much comes from.
@@ -36,11 +43,7 @@ pub(super) struct NetworkRate {
 
 impl Default for Networks {
     fn default() -> Self {
-        Self {
-            prefixes: HeavyHitters::new(COUNTERS),
-            asns: HeavyHitters::new(COUNTERS),
-            countries: HeavyHitters::new(COUNTERS),
-        }
+        Self { prefixes: Ranking::new(), asns: Ranking::new(), countries: Ranking::new() }
     }
 }
 
@@ -61,23 +64,46 @@ impl Networks {
     /// The heaviest, the widest first.
     pub(super) fn top(&self, seconds: f64) -> Vec<NetworkRate> {
         // Of all packets, also of those that are of no country.
-        let total = self.prefixes.total().max(f64::EPSILON);
-        let countries =
-            self.countries.top(TOLD).into_iter().map(|(country, weight)| (Target::Country(country), weight));
-        let asns = self.asns.top(TOLD).into_iter().map(|(asn, weight)| (Target::Asn(asn), weight));
-        let prefixes = self.prefixes.top(TOLD).into_iter().map(|(prefix, weight)| (Target::Prefix(prefix), weight));
+        let least = self.prefixes.packets.total() * LEAST;
+        let countries = self.countries.top(least).map(|(country, weight)| (Target::Country(country), weight));
+        let asns = self.asns.top(least).map(|(asn, weight)| (Target::Asn(asn), weight));
+        let prefixes = self.prefixes.top(least).map(|(prefix, weight)| (Target::Prefix(prefix), weight));
         let rates = countries.chain(asns).chain(prefixes).map(|(target, weight)| NetworkRate {
             target: target.to_string(),
-            packets_per_second: weight.most / seconds,
-            share: weight.most / total,
+            packets_per_second: weight / seconds,
+            share: weight / self.prefixes.packets.total().max(f64::EPSILON),
         });
-        rates.filter(|rate| rate.share >= LEAST).collect()
+        rates.collect()
     }
 
     pub(super) fn fade(&mut self, factor: f64) {
         self.prefixes.fade(factor);
         self.asns.fade(factor);
         self.countries.fade(factor);
+    }
+}
+
+impl<K: Copy + Eq + Hash + Ord> Ranking<K> {
+    fn new() -> Self {
+        Self { packets: HeavyHitters::new(COUNTERS), samples: HeavyHitters::new(COUNTERS) }
+    }
+
+    fn add(&mut self, key: K, weight: f64) {
+        self.packets.add(key, weight);
+        self.samples.add(key, 1.0);
+    }
+
+    /// Those of at least so many packets.
+    fn top(&self, least: f64) -> impl Iterator<Item = (K, f64)> {
+        let samples = self.samples.top(COUNTERS);
+        let is_known = move |key: K| samples.iter().any(|(known, weight)| *known == key && weight.most >= SAMPLES);
+        let heavy = self.packets.top(TOLD).into_iter().map(|(key, weight)| (key, weight.most));
+        heavy.filter(move |(key, weight)| *weight >= least && is_known(*key))
+    }
+
+    fn fade(&mut self, factor: f64) {
+        self.packets.fade(factor);
+        self.samples.fade(factor);
     }
 }
 
@@ -95,6 +121,7 @@ mod tests {
             networks.add(IpAddr::from([192, 0, 2, host]), &event, 10.0);
             networks.add(IpAddr::from([host, 1, 1, 1]), &json!({ "ClientAsn": 0, "ClientCountry": "XX" }), 10.0);
         }
+        networks.add(IpAddr::from([198, 51, 100, 7]), &json!({}), 200.0);
         let told: Vec<(String, f64)> =
             networks.top(2.0).into_iter().map(|rate| (rate.target, rate.packets_per_second)).collect();
         let all = ["FR", "AS64501", "192.0.2.0/24"].map(|target| (target.to_owned(), 500.0));
