@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    time::Duration,
 };
 
 use spectrum_tests::{
@@ -125,6 +126,23 @@ fn redis_works_while_syns_of_forged_ipv6_sources_come() {
     });
 }
 
+/// Half of the looks at it see nothing.
+#[test]
+fn a_flood_in_pulses_is_seen() {
+    const PULSE: u64 = 6_000;
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let seen_after = (1..=15).find(|_| {
+        Flood::start(&world, &[&syn], PULSE, 10 * PULSE).wait();
+        wait::pause(Duration::from_millis(800));
+        is_protected(&edge)
+    });
+    assert!(seen_after.is_some(), "fifteen pulses, and it is quiet");
+}
+
 /// What hping3 cannot send: segments of no connection and fragments over IPv6.
 #[test]
 fn an_open_ipv6_connection_goes_on_among_segments_of_no_connection_and_fragments() {
@@ -160,7 +178,7 @@ fn an_open_ipv6_connection_goes_on_among_segments_of_no_connection_and_fragments
         while asked < 50 || !flood.is_over() {
             echoes(&mut open);
             asked += 1;
-            wait::pause(std::time::Duration::from_millis(5));
+            wait::pause(Duration::from_millis(5));
         }
         let sent = flood.wait();
         assert_adds_up(&world, (before.0, &before.1));

@@ -1,7 +1,8 @@
 //! Whether an application is under a flood: a judgement over counters, without any I/O.
 //!
 //! A flood of forged sources asks for many connections and completes few of them. A crowd completes them. So it takes
-//! both: far more requests than usual, and few connections that come of them, twice in a row.
+//! both: far more requests than usual, and few connections that come of them, twice within seconds. Not twice in a row:
+//! a flood that comes in pulses is one.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -33,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// Looks in a row that must be suspicious: connections of the last moment are not complete yet. And thousands of peers
+    /// Looks that must be suspicious: connections of the last moment are not complete yet. And thousands of peers
     /// may not know yet that their connections are gone: each is told by one reset, and then is quiet.
     const fn looks(self) -> u32 {
         match self {
@@ -47,6 +48,8 @@ impl Kind {
 const ABOVE_USUAL: f64 = 8.0;
 /// The share of requests that become connections in a crowd, at the least.
 const COMPLETED: f64 = 0.3;
+/// How long a suspicion is remembered. All that was counted meanwhile is judged together.
+const REMEMBERED: Duration = Duration::from_secs(5);
 /// The share of the suspicious rate below which it is calm.
 const CALM_BELOW: f64 = 0.5;
 /// How long it must be calm. The kernel takes cookies for two minutes after it gave the last one
@@ -125,8 +128,40 @@ struct Watch {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Quiet,
-    Suspicious { looks: u32 },
+    Suspicious { looks: u32, since: Counted },
     Flood { calm: Duration },
+}
+
+/// What was counted over a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counted {
+    over: Duration,
+    requests: f64,
+    opened: f64,
+}
+
+impl Counted {
+    fn and(self, other: Self) -> Self {
+        Self {
+            over: self.over.saturating_add(other.over),
+            requests: self.requests + other.requests,
+            opened: self.opened + other.opened,
+        }
+    }
+
+    /// Requests per second.
+    fn rate(self) -> f64 {
+        self.requests / self.over.as_secs_f64()
+    }
+
+    /// The share of requests that became connections.
+    fn completed(self) -> f64 {
+        if self.requests > 0.0 { self.opened / self.requests } else { 1.0 }
+    }
+
+    fn is_suspicious(self, from: f64) -> bool {
+        self.rate() > from && self.completed() < COMPLETED
+    }
 }
 
 impl Watch {
@@ -147,26 +182,34 @@ impl Watch {
         let requests = totals.requests.saturating_sub(self.last.requests) as f64;
         let opened = totals.opened.saturating_sub(self.last.opened) as f64;
         self.last = totals;
-        let rate = requests / elapsed.as_secs_f64();
-        let completed = if requests > 0.0 { opened / requests } else { 1.0 };
+        let now = Counted { over: elapsed, requests, opened };
         let suspicious_from = kind.floor().max(ABOVE_USUAL * self.usual);
+        let is_suspicious = now.is_suspicious(suspicious_from);
         let (state, change) = match self.state {
-            State::Flood { calm } if rate < CALM_BELOW * suspicious_from => {
+            State::Flood { calm } if now.rate() < CALM_BELOW * suspicious_from => {
                 let calm = calm + elapsed;
                 if calm >= CALM_FOR { (State::Quiet, Some(Change::Ended)) } else { (State::Flood { calm }, None) }
             }
             State::Flood { .. } => (State::Flood { calm: Duration::ZERO }, None),
-            _ if rate <= suspicious_from || completed >= COMPLETED => (State::Quiet, None),
-            State::Quiet => (State::Suspicious { looks: 1 }, None),
-            State::Suspicious { looks } if looks + 1 < kind.looks() => (State::Suspicious { looks: looks + 1 }, None),
-            State::Suspicious { .. } => {
-                (State::Flood { calm: Duration::ZERO }, Some(Change::Began { requests: rate, completed }))
+            State::Quiet if is_suspicious => (State::Suspicious { looks: 1, since: now }, None),
+            State::Quiet => (State::Quiet, None),
+            State::Suspicious { looks, since } => {
+                let looks = looks + u32::from(is_suspicious);
+                let since = since.and(now);
+                if is_suspicious && looks >= kind.looks() && since.is_suspicious(suspicious_from) {
+                    let change = Change::Began { requests: since.rate(), completed: since.completed() };
+                    (State::Flood { calm: Duration::ZERO }, Some(change))
+                } else if since.over >= REMEMBERED {
+                    (State::Quiet, None)
+                } else {
+                    (State::Suspicious { looks, since }, None)
+                }
             }
         };
         self.state = state;
         if state == State::Quiet {
             let weight = 1.0 - (-elapsed.as_secs_f64() / USUAL_OVER.as_secs_f64()).exp();
-            self.usual += (rate - self.usual) * weight;
+            self.usual += (now.rate() - self.usual) * weight;
         }
         change
     }
@@ -227,11 +270,30 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_no_flood() {
+    fn a_moment_now_and_then_is_no_flood() {
         let mut run = Run::new(Kind::Syn);
         for _ in 0..20 {
             assert_eq!(run.look(50_000, 0), []);
-            assert_eq!(run.look(10, 10), []);
+            assert_eq!(run.many(10, 10, 10), []);
+        }
+    }
+
+    #[test]
+    fn a_flood_in_pulses_is_one() {
+        for rest in 1..8 {
+            let mut run = Run::new(Kind::Syn);
+            assert_eq!(run.look(12_000, 0), []);
+            assert_eq!(run.many(rest, 10, 10), []);
+            assert!(matches!(run.look(12_000, 0)[..], [Change::Began { .. }]), "after {rest} quiet looks");
+        }
+    }
+
+    #[test]
+    fn a_crowd_in_pulses_is_none_though_each_completes_later() {
+        let mut run = Run::new(Kind::Syn);
+        for _ in 0..100 {
+            assert_eq!(run.look(1500, 0), []);
+            assert_eq!(run.look(0, 1500), []);
         }
     }
 
