@@ -182,7 +182,8 @@ impl Draft {
                 "the access rules for {family} take more than {most} MiB as a table: they are looked up in their trie, which is slower"
             );
             self.words.truncate(before);
-            for scope in scopes.keys() {
+            // Everybody's too where there are none: status looks there.
+            for scope in scopes.keys().chain([&SCOPE_USER]) {
                 self.set(slot(*scope, K::IS_V6), ASK);
             }
         }
