@@ -140,7 +140,10 @@ fn the_tries_and_the_table_made_of_them_say_the_same() {
         ["255.255.255.254", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"],
         ["255.255.255.255", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
     ];
-    let mut kernel = Kernel::firewalled();
+    let mut kernel = Kernel::load_explaining();
+    for address in EDGE {
+        kernel.steer(&App { address: address.into(), ip_firewall: true, ..App::default() });
+    }
     let mut blocked = 0;
     for (last, rule) in rules.iter().enumerate().rev() {
         for (family, frame) in Frame::both().into_iter().enumerate() {
