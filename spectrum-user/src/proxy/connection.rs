@@ -121,12 +121,12 @@ impl Connections {
         }
     }
 
-    /// The clients whose connections have moved bytes for as long as `lasting`, and did so not longer ago than that, in
-    /// ticks of the clock.
-    pub(super) fn served(&self, now: u32, lasting: u32) -> HashSet<IpAddr> {
+    /// The clients whose connections have moved bytes for as long as `lasting`, and did so not longer ago than `recent`,
+    /// in ticks of the clock.
+    pub(super) fn served(&self, now: u32, lasting: u32, recent: u32) -> HashSet<IpAddr> {
         let serves = |connection: &Rc<Connection>| {
             let active = connection.active.get();
-            active.wrapping_sub(connection.opened) >= lasting && now.wrapping_sub(active) <= lasting
+            active.wrapping_sub(connection.opened) >= lasting && now.wrapping_sub(active) <= recent
         };
         let open = self.open.borrow();
         open.iter().map(|(_, connection)| connection).filter(|c| serves(c)).map(|c| c.client.ip()).collect()

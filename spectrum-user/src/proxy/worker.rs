@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(250);
 const SECOND: u32 = 4;
 /// A connection that moves bytes for five seconds is more than a knock at the door.
 const LASTING: u32 = 5 * SECOND;
+/// People pause: who has typed within the last minute is being served.
+const RECENT: u32 = 60 * SECOND;
 
 /// What the tasks of one thread share.
 #[derive(Debug)]
@@ -180,7 +182,7 @@ impl Worker {
     fn tell_served(&self) {
         let now = self.clock.get();
         if now.is_multiple_of(SECOND) {
-            self.telemetry.arrivals.serves(self.index, self.connections.served(now, LASTING));
+            self.telemetry.arrivals.serves(self.index, self.connections.served(now, LASTING, RECENT));
         }
     }
 
