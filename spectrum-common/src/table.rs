@@ -39,7 +39,7 @@ pub struct Gate {
     /// The bits that follow those that led here, as [`Ahead`].
     pub front: u64,
     pub back: u64,
-    /// How many of them count: 1 to 127.
+    /// How many of them count: [`STRIDE`] to 120.
     pub bits: u32,
     /// The entry for addresses that have them, and the one for others.
     pub inside: u32,
@@ -118,7 +118,7 @@ impl Ahead {
     }
 }
 
-/// Steps behind a root that a walk takes at most: each has at least one bit of an address, and two of three have four.
+/// Steps behind a root that a walk takes at most. Each has at least [`STRIDE`] bits of an address, so 30 lead to its end.
 pub const MOST_STEPS: u32 = 64;
 
 /// What a table says of an address, 0 for nothing. `root`: as the head has it, 0 where there is none.

@@ -188,7 +188,8 @@ fn entry(words: &mut impl Words, span: Span, said: &[Said], inherited: u32) -> R
     // All of them lie within what they have in common.
     let shortest = within.iter().map(|said| said.span.bits).min().unwrap_or_default();
     let common = (first.span.first ^ last.span.first).leading_zeros().min(shortest);
-    if common >= span.bits + STRIDE || within.len() == 1 {
+    // No step may be shorter than a node's: a way would grow longer than it is walked (`MOST_STEPS`).
+    if common >= span.bits + STRIDE {
         let inside = Span::at(first.span.first, common);
         let place = words.room(GATE_WORDS)?;
         let entry = entry(words, inside, within, inherited)?;

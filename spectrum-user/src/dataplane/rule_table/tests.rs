@@ -129,6 +129,21 @@ proptest! {
     }
 }
 
+/// Each is made by itself, as operators do: no way may grow longer than a packet is walked.
+#[test]
+fn rules_within_each_other_are_found_however_many_they_are() {
+    let whole = Address::from_be_bytes([0x20; 16]);
+    let mut rules = BTreeMap::new();
+    let mut draft = Draft::default();
+    draft.lay_all(&rules, 1 << 24);
+    for bits in 1..=128 {
+        let prefix = prefix::<RuleKeyV6>(SCOPE_USER, Span::at(whole, bits));
+        rules.insert(prefix, RuleValue { block: bits, ..RuleValue::default() });
+        relay(&mut draft, &rules, &BTreeSet::from([prefix])).unwrap();
+        agrees(&draft, &rules, &[whole]);
+    }
+}
+
 #[test]
 fn rules_that_are_too_many_for_a_table_stay_in_their_trie() {
     let block = RuleValue { block: 1, ..RuleValue::default() };
