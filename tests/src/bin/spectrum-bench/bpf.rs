@@ -36,15 +36,13 @@ pub(crate) fn load(program: &[Instruction]) -> Result<OwnedFd> {
     owned(bpf(PROG_LOAD, &attributes).context("load an XDP program (needs CAP_BPF and CAP_NET_ADMIN)")?)
 }
 
+const fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers: to | (from << 4), offset, immediate }
+}
+
 /// Loads an XDP program that reads the addresses of an IPv4 packet and drops it, whatever they are: what the least that
 /// knows whom it drops has to do.
 pub(crate) fn load_reader() -> Result<OwnedFd> {
-    let insn = |code: u8, to: u8, from: u8, offset: i16, immediate: i32| Instruction {
-        code,
-        registers: to | (from << 4),
-        offset,
-        immediate,
-    };
     load(&[
         // r2 = data, r3 = data_end; beyond it: out.
         insn(0x61, 2, 1, 0, 0),
@@ -74,12 +72,6 @@ pub(crate) fn load_lookup(trie: BorrowedFd<'_>, offset: i16, words: i16) -> Resu
     const R3: u8 = 3;
     const R4: u8 = 4;
     const R10: u8 = 10;
-    let insn = |code: u8, to: u8, from: u8, offset: i16, immediate: i32| Instruction {
-        code,
-        registers: to | (from << 4),
-        offset,
-        immediate,
-    };
     let load = |to, from, offset| insn(0x61, to, from, offset, 0);
     let store = |to, from, offset| insn(0x63, to, from, offset, 0);
     let key = -4 * (words + 1);
