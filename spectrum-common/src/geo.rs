@@ -18,9 +18,6 @@ pub mod head {
     pub const WORDS: u32 = crate::table::NODE_WORDS;
 }
 
-/// Words of a class: autonomous system number, country.
-pub const CLASS_WORDS: u32 = 2;
-
 /// Network and country of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Class {
@@ -51,7 +48,7 @@ pub fn class_of(address: IpAddr, reader: &impl Reader) -> Class {
 #[inline(always)]
 pub fn class(reader: &impl Reader, slot: u32, ahead: Ahead) -> Class {
     let found = reader.word(slot).and_then(|root| table::find(reader, root, ahead)).filter(|place| *place != 0);
-    // The two words are in one element.
+    // Two words in one element: number, country.
     let class = found.and_then(|place| Some(Class { asn: reader.word(place)?, country: reader.word(place + 1)? }));
     class.unwrap_or(Class::UNKNOWN)
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 use spectrum_common::{
-    geo::{CLASS_WORDS, Class, class_of, head},
+    geo::{Class, class_of, head},
     table::{Gate, LARGE_ROOT_BITS, NODE_WORDS, PLACE, ROOT_BITS, Reader, STRIDE, WAY, root},
 };
 
@@ -81,16 +81,6 @@ impl Table {
     /// Network and country of a canonical address.
     pub fn class(&self, address: IpAddr) -> Class {
         class_of(address, &InMemory(&self.words))
-    }
-
-    /// The classes that occur.
-    pub fn classes(&self) -> impl Iterator<Item = Class> + '_ {
-        let words = self.words.iter().skip(head::WORDS as usize).take(self.counts.classes * CLASS_WORDS as usize);
-        words
-            .clone()
-            .step_by(2)
-            .zip(words.skip(1).step_by(2))
-            .map(|(asn, country)| Class { asn: *asn, country: *country })
     }
 
     pub fn is_empty(&self) -> bool {
