@@ -15,8 +15,9 @@ use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 
 use crate::{daemon::Refusal, dataplane::lock::control_socket, model::Instance};
 
-/// The daemon is on this machine: what takes longer is stuck.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The daemon is on this machine: what takes longer is stuck. In an attack it may be without CPU time for seconds, and
+/// then an answer that comes late is worth more than none.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// More than the largest answer, so that a wrong peer cannot fill the memory.
 const LARGEST: usize = 64 << 20;
 

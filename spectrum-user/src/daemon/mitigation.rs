@@ -19,6 +19,8 @@ use crate::{
 };
 
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks: beyond, floods are seen late, and whoever asks the daemon waits.
+const LATE: Duration = Duration::from_secs(3);
 
 /// What was seen, and what follows from it.
 pub(super) struct Auto {
@@ -85,6 +87,12 @@ impl Running {
     pub(super) async fn mitigate(&mut self) {
         let now = Instant::now();
         let elapsed = now.duration_since(std::mem::replace(&mut self.auto.last, now));
+        if elapsed > LATE {
+            log::warn!(
+                "the daemon had no time for {:.1} s: something slow, too little CPU, or a host that stood still",
+                elapsed.as_secs_f64()
+            );
+        }
         let mut seen = std::mem::take(&mut self.auto.seen);
         seen.connections = self.telemetry.arrivals.take();
         let settings = self.node.shield.auto;

@@ -98,25 +98,27 @@ pub async fn run_with(
     ready(&running);
     loop {
         tokio::select! {
+            // Whoever asks comes first, and what the kernel shows of an attack last: that never ends while it goes on.
+            biased;
             signal = signals.next() => match signal {
                 Signal::Reload => drop(Box::pin(running.reload(None)).await),
                 Signal::Stop => break,
-            },
-            sample = running.samples.next() => running.see(sample),
-            () = running.auto.due() => running.mitigate().await,
-            () = running.diagnostics.pass_on() => {}
-            () = running.interfaces.changed() => running.follow().await,
-            () = running.protection.due() => running.protect(),
-            call = rules::due(&running.book, &mut running.calls) => match call {
-                Some(Call::Rule(asked)) => running.answer(asked).await,
-                Some(Call::Reload(asked)) => running.answer_reload(asked).await,
-                None => running.end_rules().await,
             },
             () = running.workers.failed() => {
                 log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
                 running.failed = true;
                 break;
             }
+            call = rules::due(&running.book, &mut running.calls) => match call {
+                Some(Call::Rule(asked)) => running.answer(asked).await,
+                Some(Call::Reload(asked)) => running.answer_reload(asked).await,
+                None => running.end_rules().await,
+            },
+            () = running.protection.due() => running.protect(),
+            () = running.auto.due() => running.mitigate().await,
+            () = running.interfaces.changed() => running.follow().await,
+            () = running.diagnostics.pass_on() => {}
+            sample = running.samples.next() => running.see(sample).await,
         }
     }
     Box::pin(stop(*running, signals)).await

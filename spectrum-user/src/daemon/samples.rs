@@ -51,7 +51,7 @@ impl Samples {
 impl Running {
     /// Counts a sample and passes it on, and what else is there already, as far as it does not keep the daemon from
     /// other work.
-    pub(super) fn see(&mut self, first: Sample) {
+    pub(super) async fn see(&mut self, first: Sample) {
         let Self { samples, auto, protection, view, geo, .. } = self;
         for sample in std::iter::once(first).chain(std::iter::from_fn(|| samples.try_next())).take(AT_ONCE) {
             auto.see(&sample, view, geo);
@@ -61,6 +61,8 @@ impl Running {
                 log::debug!("{}", view.describe(&sample));
             }
         }
+        // A ring that is never empty makes nobody wait: without this, neither timers nor sockets of this thread had a turn.
+        tokio::task::yield_now().await;
     }
 }
 

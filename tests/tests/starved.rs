@@ -1,0 +1,59 @@
+//! A daemon that gets next to no CPU time while a flood keeps its samples coming: it is late, and answers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics: that is its report")]
+
+use std::{
+    process::{Child, Command},
+    time::Duration,
+};
+
+use spectrum_tests::{
+    World, config, wait,
+    world::{EDGE, trafgen::Flood},
+};
+
+/// Somebody else's work, on every core.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start(world: &World) -> Self {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let start = |_| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "while :; do :; done"]);
+            world.origin().namespace().start(shell)
+        };
+        Self((0..3 * cores).map(start).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn who_asks_gets_an_answer_however_late() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let file = world.edge().write_config(config().app("tcp/443").origin(origin.addr()));
+    let mut edge = world.edge().start_command(|spectrum| {
+        let mut nice = Command::new("nice");
+        nice.args(["-n", "19"]).arg(spectrum).args(["run", "--config"]).arg(&file);
+        nice
+    });
+    edge.await_ready();
+    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
+    let busy = Busy::start(&world);
+    for _ in 0..4 {
+        assert_eq!(world.edge().spectrum_ok(&["--output", "json", "rule", "list"]), "[]\n");
+        wait::pause(Duration::from_millis(500));
+    }
+    drop((busy, flood));
+    assert!(edge.terminate().success());
+}
