@@ -7,7 +7,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use spectrum_common::layout::{ClassKey, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue};
+use spectrum_common::layout::{
+    ClassKey, ObjectId, Policy, RuleKeyV4, RuleKeyV6, RuleValue, SteerKey, SteerValue, steer_flags,
+};
 
 use super::{
     image::{MapImage, Prefix, address},
@@ -32,10 +34,20 @@ pub enum Op {
 }
 
 /// Which map of rules by class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClassMap {
     Asn,
     Country,
+}
+
+impl ClassMap {
+    /// Set in what is steered to an application that asks this map.
+    pub const fn flag(self) -> u32 {
+        match self {
+            Self::Asn => steer_flags::ASN_RULES,
+            Self::Country => steer_flags::COUNTRY_RULES,
+        }
+    }
 }
 
 /// Which naming map.
@@ -60,8 +72,8 @@ impl MapImage {
             Op::RemoveSteer(prefix) => drop(self.steer.remove(&prefix)),
             Op::RemoveRuleV4(prefix) => drop(self.rules_v4.remove(&prefix)),
             Op::RemoveRuleV6(prefix) => drop(self.rules_v6.remove(&prefix)),
-            Op::SetClassRule(map, key, value) => drop(self.class_rules(map).insert(key, value)),
-            Op::RemoveClassRule(map, key) => drop(self.class_rules(map).remove(&key)),
+            Op::SetClassRule(map, key, value) => drop(self.class_rules_mut(map).insert(key, value)),
+            Op::RemoveClassRule(map, key) => drop(self.class_rules_mut(map).remove(&key)),
         }
     }
 
@@ -75,7 +87,15 @@ impl MapImage {
         names.get(&number).copied()
     }
 
-    fn class_rules(&mut self, map: ClassMap) -> &mut BTreeMap<ClassKey, RuleValue> {
+    /// The rules by network, or by country.
+    pub fn class_rules(&self, map: ClassMap) -> &BTreeMap<ClassKey, RuleValue> {
+        match map {
+            ClassMap::Asn => &self.asn_rules,
+            ClassMap::Country => &self.country_rules,
+        }
+    }
+
+    fn class_rules_mut(&mut self, map: ClassMap) -> &mut BTreeMap<ClassKey, RuleValue> {
         match map {
             ClassMap::Asn => &mut self.asn_rules,
             ClassMap::Country => &mut self.country_rules,

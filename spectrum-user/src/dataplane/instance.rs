@@ -197,11 +197,11 @@ impl KernelInstance {
     ) -> Result<Option<RuleReport>, InstanceError> {
         let Some(mut image) = self.applied.take() else { return Ok(None) };
         let ops = match rules::ops(&image, change, rules) {
-            Ok(Some(ops)) => ops,
-            refused => {
+            Ok(ops) => ops,
+            Err(refused) => {
                 // Nothing was written.
                 self.applied = Some(image);
-                return Ok(refused.map(|_| None)?);
+                return Err(refused.into());
             }
         };
         if let Err(error) = self.maps.apply(&ops) {

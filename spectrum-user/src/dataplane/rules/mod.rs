@@ -1,20 +1,28 @@
-//! What a change of a few access rules takes: writes to the prefixes that they name and to those within them, and to no
-//! others. Pure. A whole image and its diff say the same (a property test holds it), in time that grows with every
+//! What a change of a few access rules takes: writes to what they name and to the prefixes within it, and to nothing
+//! else. Pure. A whole image and its diff say the same (a property test holds it), in time that grows with every
 //! prefix there is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod classes;
+mod subtree;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use spectrum_common::{
-    layout::{ObjectId, RuleValue, SCOPE_USER},
-    limits,
+    geo,
+    layout::{ClassKey, ObjectId, RuleKeyV4, RuleKeyV6, SCOPE_USER},
 };
 
+pub(super) use self::subtree::{covering, within};
+use self::{
+    classes::{Class, Classes},
+    subtree::{Changes, Subtree},
+};
 use super::{
     diff::{ClassMap, NameMap, Op},
-    image::{ImageError, MapImage, Prefix, RULES, RulePrefix, SCOPE_BITS, add, inherit, rule_prefix, said, truncate},
+    image::{ImageError, MapImage, Prefix, RULES, RulePrefix, rule_prefix, said},
     numbers::{Exhausted, Names},
 };
-use crate::model::{AccessRule, RuleId, Scope};
+use crate::model::{AccessRule, RuleId, Scope, Target};
 
 /// Rules that go and rules that come. One in both is changed, and keeps its number.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,51 +56,97 @@ impl<'a> RuleChange<'a> {
 }
 
 /// The writes that make of `image` what it is with `rules`, which are all that there are after the change, in the
-/// order that is safe (`diff`). None: the change is not one of prefixes alone, and takes a whole image.
+/// order that is safe (`diff`).
 pub fn ops<'a>(
     image: &MapImage,
     change: RuleChange<'_>,
     rules: impl Iterator<Item = &'a AccessRule>,
-) -> Result<Option<Vec<Op>>, ImageError> {
+) -> Result<Vec<Op>, ImageError> {
+    let names = rename(&image.rules, change)?;
     let mut touched = Vec::new();
     for rule in change.removed.iter().chain(change.added) {
-        let Some(net) = rule.target.prefix() else { return Ok(None) };
-        touched.push(rule_prefix(scope_number(rule.scope, &image.zones)?, net));
+        touched.push(Place::of(rule, &image.zones)?);
     }
-    let names = rename(&image.rules, change)?;
-    let mut v4 = Subtree::of(&touched, |prefix| if let RulePrefix::V4(prefix) = prefix { Some(*prefix) } else { None });
-    let mut v6 = Subtree::of(&touched, |prefix| if let RulePrefix::V6(prefix) = prefix { Some(*prefix) } else { None });
-    let mut within: Vec<(RulePrefix, &AccessRule)> = Vec::new();
+    let mut v4 = Subtree::of(touched.iter().filter_map(Place::v4));
+    let mut v6 = Subtree::of(touched.iter().filter_map(Place::v6));
+    let mut classes = Classes::of(touched.iter().filter_map(Place::class));
+    let mut concerned: Vec<(Place, &AccessRule)> = Vec::new();
     for rule in rules {
-        let Some(net) = rule.target.prefix() else { continue };
-        let prefix = rule_prefix(scope_number(rule.scope, &image.zones)?, net);
-        let concerned = match prefix {
-            RulePrefix::V4(prefix) => v4.holds(&prefix),
-            RulePrefix::V6(prefix) => v6.holds(&prefix),
+        let place = Place::of(rule, &image.zones)?;
+        if let Place::Class(class) = place {
+            classes.meet(class, rule);
+        }
+        let is_concerned = match place {
+            Place::Prefix(RulePrefix::V4(prefix)) => v4.holds(&prefix),
+            Place::Prefix(RulePrefix::V6(prefix)) => v6.holds(&prefix),
+            Place::Class(class) => classes.holds(class),
         };
-        if concerned {
-            within.push((prefix, rule));
+        if is_concerned {
+            concerned.push((place, rule));
         }
     }
-    let numbers = numbers(&image.rules, &names.given, within.iter().map(|(_, rule)| rule.id.bytes()));
-    for (prefix, rule) in within {
+    let numbers = numbers(&image.rules, &names.given, concerned.iter().map(|(_, rule)| rule.id.bytes()));
+    for (place, rule) in concerned {
         let said = said(rule, numbers.get(&rule.id.bytes()).copied().unwrap_or_default());
-        match prefix {
-            RulePrefix::V4(prefix) => add(&mut v4.own, prefix, said),
-            RulePrefix::V6(prefix) => add(&mut v6.own, prefix, said),
+        match place {
+            Place::Prefix(RulePrefix::V4(prefix)) => v4.say(prefix, said),
+            Place::Prefix(RulePrefix::V6(prefix)) => v6.say(prefix, said),
+            Place::Class(class) => classes.say(class, said),
         }
     }
-    let (v4, v6) = (v4.changes(&image.rules_v4), v6.changes(&image.rules_v6));
-    room(&image.rules_v4, &v4)?;
-    room(&image.rules_v6, &v6)?;
+    let (v4, v6) = (v4.changes(&image.rules_v4)?, v6.changes(&image.rules_v6)?);
+    Ok(in_order(&names, (&v4, &v6), &classes.changes(image)))
+}
+
+/// As `diff` has them: what is new stands before anything asks it, and what is old falls when nothing does.
+fn in_order(
+    names: &Renamed,
+    (v4, v6): (&Changes<RuleKeyV4>, &Changes<RuleKeyV6>),
+    classes: &classes::Changes,
+) -> Vec<Op> {
     let mut ops: Vec<Op> =
         names.given.iter().map(|(number, id)| Op::Name(NameMap::Rules, *number, ObjectId { id: *id })).collect();
+    // The more specific first.
     ops.extend(v4.set.iter().rev().map(|(prefix, value)| Op::SetRuleV4(*prefix, *value)));
     ops.extend(v6.set.iter().rev().map(|(prefix, value)| Op::SetRuleV6(*prefix, *value)));
+    ops.extend(classes.set.iter().map(|((map, key), value)| Op::SetClassRule(*map, *key, *value)));
+    ops.extend(classes.steer.iter().rev().map(|(prefix, value)| Op::SetSteer(*prefix, *value)));
     ops.extend(v4.gone.iter().map(|prefix| Op::RemoveRuleV4(*prefix)));
     ops.extend(v6.gone.iter().map(|prefix| Op::RemoveRuleV6(*prefix)));
+    ops.extend(classes.gone.iter().map(|(map, key)| Op::RemoveClassRule(*map, *key)));
     ops.extend(names.forgotten.iter().map(|number| Op::Forget(NameMap::Rules, *number)));
-    Ok(Some(ops))
+    ops
+}
+
+/// Where a rule stands in the maps.
+#[derive(Clone, Copy)]
+enum Place {
+    Prefix(RulePrefix),
+    Class(Class),
+}
+
+impl Place {
+    fn of(rule: &AccessRule, zones: &Names) -> Result<Self, ImageError> {
+        let scope = scope_number(rule.scope, zones)?;
+        let class = |map, number| Self::Class((map, ClassKey { scope, number }));
+        Ok(match rule.target {
+            Target::Prefix(net) => Self::Prefix(rule_prefix(scope, net)),
+            Target::Asn(number) => class(ClassMap::Asn, number),
+            Target::Country(country) => class(ClassMap::Country, geo::country(country.bytes())),
+        })
+    }
+
+    fn v4(&self) -> Option<Prefix<RuleKeyV4>> {
+        if let Self::Prefix(RulePrefix::V4(prefix)) = self { Some(*prefix) } else { None }
+    }
+
+    fn v6(&self) -> Option<Prefix<RuleKeyV6>> {
+        if let Self::Prefix(RulePrefix::V6(prefix)) = self { Some(*prefix) } else { None }
+    }
+
+    fn class(&self) -> Option<Class> {
+        if let Self::Class(class) = self { Some(*class) } else { None }
+    }
 }
 
 /// The writes that take `ops` back, in their order, for maps that are as `image` before them.
@@ -110,16 +164,10 @@ pub fn undo(image: &MapImage, ops: &[Op]) -> Vec<Op> {
             Some(value) => Op::SetRuleV6(prefix, *value),
             None => Op::RemoveRuleV6(prefix),
         },
-        Op::SetClassRule(map, key, _) | Op::RemoveClassRule(map, key) => {
-            let rules = match map {
-                ClassMap::Asn => &image.asn_rules,
-                ClassMap::Country => &image.country_rules,
-            };
-            match rules.get(&key) {
-                Some(value) => Op::SetClassRule(map, key, *value),
-                None => Op::RemoveClassRule(map, key),
-            }
-        }
+        Op::SetClassRule(map, key, _) | Op::RemoveClassRule(map, key) => match image.class_rules(map).get(&key) {
+            Some(value) => Op::SetClassRule(map, key, *value),
+            None => Op::RemoveClassRule(map, key),
+        },
         Op::SetPolicy(app, _) | Op::RemovePolicy(app) => match image.policies.get(&app) {
             Some(policy) => Op::SetPolicy(app, *policy),
             None => Op::RemovePolicy(app),
@@ -183,86 +231,5 @@ fn numbers(names: &Names, given: &[(u32, [u8; 16])], ids: impl Iterator<Item = [
     numbers
 }
 
-/// The prefixes that a change concerns, of one family.
-struct Subtree<K> {
-    /// None of them within another one.
-    roots: Vec<Prefix<K>>,
-    /// What rules say at each prefix within them.
-    own: BTreeMap<Prefix<K>, RuleValue>,
-}
-
-struct Changes<K> {
-    set: BTreeMap<Prefix<K>, RuleValue>,
-    gone: BTreeSet<Prefix<K>>,
-}
-
-impl<K: Ord + Copy + bytemuck::Pod> Subtree<K> {
-    fn of(touched: &[RulePrefix], family: impl Fn(&RulePrefix) -> Option<Prefix<K>>) -> Self {
-        let mut sorted: Vec<Prefix<K>> = touched.iter().filter_map(family).collect();
-        sorted.sort_unstable();
-        let mut roots: Vec<Prefix<K>> = Vec::new();
-        for prefix in sorted {
-            if !roots.iter().any(|root| root.covers(&prefix)) {
-                roots.push(prefix);
-            }
-        }
-        Self { roots, own: BTreeMap::new() }
-    }
-
-    fn holds(&self, prefix: &Prefix<K>) -> bool {
-        self.roots.iter().any(|root| root.covers(prefix))
-    }
-
-    fn changes(self, whole: &BTreeMap<Prefix<K>, RuleValue>) -> Changes<K> {
-        let mut changes = Changes { set: BTreeMap::new(), gone: BTreeSet::new() };
-        for root in self.roots {
-            let covering = covering(whole, root);
-            let own = self.own.iter().filter(|(prefix, _)| root.covers(prefix)).map(|(prefix, own)| (*prefix, *own));
-            let want = inherit(own.collect(), covering.copied().unwrap_or_default());
-            changes
-                .gone
-                .extend(within(whole, root).map(|(prefix, _)| prefix).filter(|prefix| !want.contains_key(prefix)));
-            changes.set.extend(want.into_iter().filter(|(prefix, value)| whole.get(prefix) != Some(value)));
-        }
-        changes
-    }
-}
-
-/// What a trie says where only prefixes that cover `root` speak.
-pub(super) fn covering<K: Ord + Copy + bytemuck::Pod>(
-    whole: &BTreeMap<Prefix<K>, RuleValue>,
-    root: Prefix<K>,
-) -> Option<&RuleValue> {
-    (SCOPE_BITS..root.bits).rev().find_map(|bits| whole.get(&truncate(root, bits)))
-}
-
-/// What a trie says at `root` and at the prefixes within it.
-pub(super) fn within<K: Ord + Copy + bytemuck::Pod>(
-    whole: &BTreeMap<Prefix<K>, RuleValue>,
-    root: Prefix<K>,
-) -> impl Iterator<Item = (Prefix<K>, RuleValue)> + '_ {
-    let longest = u32::try_from(size_of::<K>()).unwrap_or_default() * u8::BITS;
-    let last = last(root);
-    let of_length = move |bits| whole.range(Prefix { bits, key: root.key }..=Prefix { bits, key: last });
-    (root.bits..=longest).flat_map(of_length).map(|(prefix, value)| (*prefix, *value))
-}
-
-/// The last key that a prefix covers.
-fn last<K: bytemuck::Pod>(prefix: Prefix<K>) -> K {
-    let mut key = prefix.key;
-    let kept = prefix.bits as usize / 8;
-    for (i, byte) in bytemuck::bytes_of_mut(&mut key).iter_mut().enumerate().skip(kept) {
-        *byte |= if i == kept { 0xff_u8 >> (prefix.bits % 8) } else { 0xff };
-    }
-    key
-}
-
-fn room<K: Ord>(whole: &BTreeMap<Prefix<K>, RuleValue>, changes: &Changes<K>) -> Result<(), ImageError> {
-    // New ones are set before old ones go.
-    let wanted = whole.len() + changes.set.keys().filter(|prefix| !whole.contains_key(prefix)).count();
-    if wanted > limits::RULE_PREFIXES { Err(ImageError::RulePrefixes { wanted }) } else { Ok(()) }
-}
-
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;

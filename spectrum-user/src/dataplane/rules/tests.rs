@@ -1,22 +1,40 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
 
-use spectrum_common::layout::RuleKeyV4;
+use spectrum_common::{
+    layout::{RuleKeyV4, RuleValue, SteerValue, steer_flags},
+    limits,
+};
 
 use super::*;
 use crate::{
-    dataplane::{diff::diff, image::image},
-    model::{DesiredState, RuleId, RuleMode, Target, Zone, ZoneId},
+    dataplane::{
+        diff::diff,
+        image::{SCOPE_BITS, image, truncate},
+    },
+    model::{Application, Country, DesiredState, RuleId, RuleMode, Target, Zone, ZoneId},
+    proxy::testing::application,
 };
 
 fn zone(name: &str) -> Zone {
     Zone { id: ZoneId::derive(&[name]), name: name.to_owned() }
 }
 
+/// An application of each zone that asks access rules, and one that does not.
+fn applications() -> Vec<Application> {
+    let of = |port, zone, ip_firewall| Application { zone, ip_firewall, ..application(port, port) };
+    let [a, b] = [zone("a").id, zone("b").id];
+    vec![of(1, a, true), of(2, b, true), of(3, a, false)]
+}
+
 fn state(rules: Vec<AccessRule>) -> DesiredState {
-    DesiredState { zones: vec![zone("a"), zone("b")], rules, ..DesiredState::default() }
+    let zones = vec![zone("a"), zone("b")];
+    DesiredState { zones, applications: applications(), rules, ..DesiredState::default() }
 }
 
 fn any_rule() -> impl Strategy<Value = AccessRule> {
@@ -33,11 +51,17 @@ fn any_rule() -> impl Strategy<Value = AccessRule> {
             IpNet::V4(Ipv4Net::new(address, if shorter == 8 { 0 } else { 32 - shorter }).unwrap().trunc())
         }
     });
-    (scope, mode, prefix, any::<bool>(), 0u8..2).prop_map(|(scope, mode, prefix, simulate, other)| AccessRule {
-        id: RuleId::derive(&[&format!("{scope:?} {prefix} {other}")]),
+    let country = |code| Country::new(code).unwrap();
+    let target = prop_oneof![
+        4 => prefix.prop_map(Target::Prefix),
+        1 => (64_500..64_502_u32).prop_map(Target::Asn),
+        1 => prop_oneof![Just("FR"), Just("DE")].prop_map(move |code| Target::Country(country(code))),
+    ];
+    (scope, mode, target, any::<bool>(), 0u8..2).prop_map(|(scope, mode, target, simulate, other)| AccessRule {
+        id: RuleId::derive(&[&format!("{scope:?} {target} {other}")]),
         scope,
         mode,
-        target: Target::Prefix(prefix),
+        target,
         notes: String::new(),
         simulate: simulate && mode == RuleMode::Block,
         expires_on: None,
@@ -61,6 +85,21 @@ fn all_say(image: &MapImage) -> Vec<RuleValue> {
                     RulePrefix::V6(source) => says(&image.rules_v6, source),
                 });
             }
+        }
+    }
+    all.extend(image.steer.values().flat_map(|app| all_of_class(image, *app)));
+    all
+}
+
+/// What an application is told of each network and country, by scope.
+fn all_of_class(image: &MapImage, app: SteerValue) -> Vec<RuleValue> {
+    let mut all = Vec::new();
+    let countries = ["FR", "DE"].map(|code| geo::country(Country::new(code).unwrap().bytes()));
+    for (map, numbers) in [(ClassMap::Asn, [64_500, 64_501]), (ClassMap::Country, countries)] {
+        for scope in [SCOPE_USER, app.zone] {
+            let asks = app.flags & map.flag() != 0;
+            let says = |number| image.class_rules(map).get(&ClassKey { scope, number }).filter(|_| asks).copied();
+            all.extend(numbers.map(|number| says(number).unwrap_or_default()));
         }
     }
     all
@@ -96,7 +135,7 @@ proptest! {
             let whole = change.whole(&rules);
             rules = change.of(&rules).cloned().collect();
             prop_assert_eq!(&rules, &whole);
-            let ops = ops(&now, change, rules.iter()).unwrap().unwrap();
+            let ops = ops(&now, change, rules.iter()).unwrap();
             let whole = image(&state(rules.clone()), &now).unwrap();
             prop_assert!(ops.len() <= diff(&now, &whole).len());
 
@@ -137,8 +176,30 @@ fn a_rule_that_covers_none_is_one_write_and_its_name() {
     let now = image(&state(rules.clone()), &MapImage::default()).unwrap();
     let added = [block("203.0.113.0/24")];
     let all = || rules.iter().chain(&added);
-    let writes = ops(&now, RuleChange { removed: &[], added: &added }, all()).unwrap().unwrap();
+    let writes = ops(&now, RuleChange { removed: &[], added: &added }, all()).unwrap();
     assert!(matches!(writes[..], [Op::Name(NameMap::Rules, 101, _), Op::SetRuleV4(..)]), "{writes:?}");
+}
+
+#[test]
+fn the_first_rule_of_a_country_tells_the_applications_and_the_next_is_one_write_and_its_name() {
+    let country = |code| AccessRule {
+        target: Target::Country(Country::new(code).unwrap()),
+        id: RuleId::derive(&[code]),
+        ..block("::/0")
+    };
+    let mut now = image(&state(Vec::new()), &MapImage::default()).unwrap();
+    let all = [country("FR"), country("DE")];
+    let mut change = |from: usize, to| {
+        let writes = ops(&now, RuleChange { removed: &[], added: &all[from..to] }, all[..to].iter()).unwrap();
+        writes.iter().for_each(|op| now.write(*op));
+        writes
+    };
+    let first = change(0, 1);
+    let [Op::Name(..), Op::SetClassRule(ClassMap::Country, ..), asks @ ..] = &first[..] else { panic!("{first:?}") };
+    let asks = asks.iter().map(|op| matches!(op, Op::SetSteer(_, app) if app.flags & steer_flags::COUNTRY_RULES != 0));
+    assert_eq!(asks.collect::<Vec<_>>(), [true, true], "those that have access rules");
+    let second = change(1, 2);
+    assert!(matches!(second[..], [Op::Name(..), Op::SetClassRule(..)]), "{second:?}");
 }
 
 #[test]
