@@ -8,4 +8,4 @@ mod serve;
 
 pub use control::router as control_router;
 pub use metrics::router as metrics_router;
-pub use serve::serve;
+pub use serve::{Lasting, serve};

@@ -3,7 +3,7 @@
 //! `axum::serve` waits for a request as long as its connection lasts, and takes every connection there is. One that says
 //! nothing would hold a descriptor for good, and descriptors are what clients of applications are accepted with.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -32,8 +32,18 @@ const LARGEST_HEAD: usize = 64 << 10;
 
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
+/// How long a connection may last.
+#[derive(Clone, Copy, Debug)]
+pub enum Lasting {
+    /// As long as both sides like: an answer may be a stream of events.
+    Unbounded,
+    /// So long, and then until the answer under way is written, for as long as a request may take. A client that does not
+    /// read holds a place no longer.
+    AtMost(Duration),
+}
+
 /// Until it is dropped. Connections that are open then go on.
-pub async fn serve<L: Listener>(mut listener: L, router: Router) -> Infallible {
+pub async fn serve<L: Listener>(mut listener: L, router: Router, lasting: Lasting) -> Infallible {
     let router = router.layer(middleware::from_fn(whole));
     let places = Arc::new(Semaphore::new(MOST));
     loop {
@@ -49,8 +59,17 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router) -> Infallible {
             let _place = place;
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
+            let mut connection = pin!(server.serve_connection(TokioIo::new(io), service));
             // How it ended is the client's to know.
-            let _ = server.serve_connection(TokioIo::new(io), service).await;
+            match lasting {
+                Lasting::Unbounded => drop(connection.await),
+                Lasting::AtMost(time) => {
+                    if timeout(time, connection.as_mut()).await.is_err() {
+                        connection.as_mut().graceful_shutdown();
+                        let _ = timeout(PATIENCE, connection).await;
+                    }
+                }
+            }
         });
     }
 }
@@ -68,5 +87,51 @@ async fn whole(request: Request, next: Next) -> Response {
             let message = format!("the body did not come within {} s\n", PATIENCE.as_secs());
             (StatusCode::REQUEST_TIMEOUT, message).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use axum::routing::get;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn client(lasting: Lasting) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // More than the sockets between hold.
+        let large = Router::new().route("/", get(|| async { vec![b'x'; 64 << 20] }));
+        tokio::spawn(serve(listener, large, lasting));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client
+    }
+
+    /// How much of the answer there is for one who waits before he reads.
+    async fn read_late(client: TcpStream) -> usize {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let mut client = client.into_std().unwrap();
+        client.set_nonblocking(false).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        // The paused clock stands still meanwhile.
+        let read = move || {
+            let (mut read, mut buffer) = (0, vec![0; 1 << 20]);
+            // An end in the middle of an answer may be a reset.
+            while let Ok(count @ 1..) = client.read(&mut buffer) {
+                read += count;
+            }
+            read
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_let_go_of() {
+        let read = read_late(client(Lasting::AtMost(Duration::from_secs(5))).await).await;
+        assert!((1..64 << 20).contains(&read), "{read}");
+        assert!(read_late(client(Lasting::Unbounded).await).await > 64 << 20);
     }
 }

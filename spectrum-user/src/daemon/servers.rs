@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -15,7 +16,13 @@ use tokio::{
 };
 
 use super::{Call, View};
-use crate::{api, model::Node};
+use crate::{
+    api::{self, Lasting},
+    model::Node,
+};
+
+/// Scrapers connect anew.
+const SCRAPING: Lasting = Lasting::AtMost(Duration::from_mins(5));
 
 /// Running servers.
 pub(super) struct Servers {
@@ -34,7 +41,7 @@ impl Servers {
         if let Some(address) = node.metrics {
             let listener =
                 TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
-            servers.serve(listener, api::metrics_router(view));
+            servers.serve(listener, api::metrics_router(view), SCRAPING);
         }
         Ok(servers)
     }
@@ -51,18 +58,18 @@ impl Servers {
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
         self.sockets.push(path.clone());
-        self.serve(listener, api::control_router(view, callers));
+        self.serve(listener, api::control_router(view, callers), Lasting::Unbounded);
         Ok(())
     }
 
-    fn serve(&mut self, listener: impl axum::serve::Listener, router: axum::Router) {
+    fn serve(&mut self, listener: impl axum::serve::Listener, router: axum::Router, lasting: Lasting) {
         let mut stopped = self.stop.subscribe();
         self.tasks.push(tokio::spawn(async move {
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
             tokio::select! {
-                _ = api::serve(listener, router) => {}
+                _ = api::serve(listener, router, lasting) => {}
                 () = stop => {}
             }
         }));
