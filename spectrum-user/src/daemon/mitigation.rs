@@ -135,8 +135,8 @@ impl Running {
                 self.learn(&rule, Facts::new(RuleSource::Auto, &rule, now));
             }
             Err(error) => {
-                log::error!("no automatic rule for {target}: {:#}", anyhow::Error::new(error));
-                self.auto.mitigation.ended(target);
+                log::error!("no automatic rule for {target} for now: {:#}", anyhow::Error::new(error));
+                self.auto.mitigation.failed(target, Instant::now());
             }
         }
     }

@@ -37,6 +37,8 @@ const CALM_BELOW: f64 = 0.5;
 const CALM_FOR: Duration = Duration::from_secs(10);
 /// How long a rule stays away that an operator took away.
 const HELD_OFF: Duration = Duration::from_hours(1);
+/// And one that could not be made: who holds a map full may let go of it.
+const TRIED_AGAIN: Duration = Duration::from_mins(1);
 
 /// What is too much.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -224,15 +226,24 @@ impl Mitigation {
         calm.into_iter().map(|target| Verdict::Withdraw { target }).collect()
     }
 
-    /// A rule of ours ended, or never came to be.
+    /// A rule of ours ended.
     pub fn ended(&mut self, target: Target) {
         self.active.remove(&target);
     }
 
     /// An operator took a rule of ours away: it does not come back for a while.
     pub fn taken_away(&mut self, target: Target, now: Instant) {
+        self.hold_off(target, now, HELD_OFF);
+    }
+
+    /// A rule of ours could not be made. It is tried again, but not at every look.
+    pub fn failed(&mut self, target: Target, now: Instant) {
+        self.hold_off(target, now, TRIED_AGAIN);
+    }
+
+    fn hold_off(&mut self, target: Target, now: Instant, time: Duration) {
         self.active.remove(&target);
-        if let Some(until) = now.checked_add(HELD_OFF) {
+        if let Some(until) = now.checked_add(time) {
             self.held_off.insert(target, until);
         }
     }

@@ -176,6 +176,16 @@ fn the_exempt_the_many_and_the_taken_away_get_no_rule() {
 }
 
 #[test]
+fn what_could_not_be_made_is_tried_again_after_a_minute() {
+    let mut run = Run::new(AutoRules::Enforce);
+    let busy = connections(&[("192.0.2.7", 300)]);
+    assert_eq!(run.looks(3, &busy).len(), 1);
+    run.mitigation.failed(net("192.0.2.7/32"), run.now);
+    assert_eq!(run.looks(59, &busy), []);
+    assert_eq!(run.looks(2, &busy).len(), 1);
+}
+
+#[test]
 fn one_of_many_equals_is_not_blamed_for_the_crowd() {
     // Each above the limit, none of them stands out.
     let crowd: Vec<(String, u64)> = (1..151).map(|i| (format!("192.0.2.{i}"), 150)).collect();
