@@ -81,8 +81,14 @@ fn native_mode_where_the_driver_has_none() {
 #[test]
 fn auto_mode_where_the_driver_has_no_native_one_falls_back_and_says_so() {
     let world = World::new();
-    let edge = world.edge().run(node().node("interfaces", "[\"lo\"]").node("xdp_mode", "\"auto\""));
-    assert!(edge.status().to_string().contains("generic"));
+    let node = || node().node("interfaces", "[\"lo\"]").node("xdp_mode", "\"auto\"");
+    let degraded = |edge: &Daemon<'_>| edge.status()["daemon"]["degraded"][0].as_str().unwrap().to_owned();
+    let mut edge = world.edge().run(node());
+    assert!(degraded(&edge).contains("generic XDP on lo: the driver takes no native program"), "{}", degraded(&edge));
+    edge.kill();
+    drop(edge);
+    let edge = world.edge().run(node());
+    assert!(degraded(&edge).contains("generic XDP on lo: it was attached so before"), "{}", degraded(&edge));
 }
 
 /// What `kill -9` leaves, but for the dead process's own files: the next start tidies those, whatever it thinks of pins.

@@ -110,7 +110,10 @@ fn attach_or_adopt(
             let error = |source| AttachError::Xdp { interface: interface.name.clone(), source };
             let program = loaded.xdp()?.fd().map_err(error)?.as_fd();
             sys::update_link(&link, program).map_err(|source| AttachError::Adopt { path, source })?;
-            return Ok(None);
+            let is_generic = interface.xdp.is_some_and(|xdp| xdp.mode == AttachedMode::Generic);
+            // To find out whether the driver would take a native one now, filtering would have to pause.
+            let as_before = "it was attached so before; after `spectrum unload` a start tries native again";
+            return Ok((mode == XdpMode::Auto && is_generic).then(|| as_before.to_owned()));
         }
         // The interface was recreated under the same name, or another mode is asked for.
         drop(link);
