@@ -176,6 +176,26 @@ fn operators_rules_outlive_reloads_restarts_and_kills() {
 }
 
 #[test]
+fn what_is_loaded_without_a_daemon_holds_operators_rules_too() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let app = || config().app("tcp/443").origin(origin.addr()).ip_firewall();
+    let mut edge = world.edge().run(app());
+    let to = edge.at(443);
+    rule(&world, &["create", "block", "192.0.2.66", "--expires-in", "1h"]);
+    rule(&world, &["create", "block", "192.0.2.0/25", "--force", "--expires-in", "1s"]);
+    assert!(edge.terminate().success());
+    drop(edge);
+    wait::pause(Duration::from_secs(2));
+    let output = world.edge().spectrum_with("load", app());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("rules end only while a daemon runs"), "{said}");
+    assert_eq!(world.client().knock_from(SHUNNED, to), Knock::Silence);
+    assert_eq!(world.edge().status()["kernel"]["entries"]["rules_v4"], 1, "the other one's time is over");
+    world.edge().spectrum_ok(&["unload"]);
+}
+
+#[test]
 fn kept_rules_that_cannot_be_read_are_taken_from_the_file_before() {
     let world = World::new();
     let origin = world.origin().echo();

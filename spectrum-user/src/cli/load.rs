@@ -1,6 +1,6 @@
 //! `spectrum load`: the shield without a daemon.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::SystemTime};
 
 use anyhow::Context as _;
 use spectrum_common::layout::Owner;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config,
-    daemon::{OPERATOR, Standing, require},
+    daemon::{OPERATOR, Standing, require, with_kept_rules},
     dataplane::{attach::AttachedXdp, instance::KernelInstance, netlink::Netlink, status},
     geo::Databases,
     proxy::AccessRules,
@@ -21,8 +21,11 @@ use crate::{
 pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Result<ExitCode> {
     let addresses = state::host_addresses()?;
     let config = config::load(path, &addresses)?;
-    let desired = state::desired_kept(&config, &addresses)?;
+    let mut desired = state::desired_kept(&config, &addresses)?;
     require()?;
+    with_kept_rules(&mut desired, &config.node)?;
+    let now = SystemTime::now();
+    desired.rules.retain(|rule| !rule.has_ended(now));
     let databases = Databases::load(&config.node.geo, &|line| eprintln!("{line}"))
         .map_err(|error| config.database_error(&error))?;
     if !force {
@@ -48,6 +51,10 @@ pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Re
     }
     for shortfall in kernel.attached().iter().filter_map(AttachedXdp::shortfall) {
         eprintln!("note: {shortfall}");
+    }
+    if let Some(end) = desired.rules.iter().filter_map(|rule| rule.expires_on).min() {
+        let end = humantime::format_rfc3339_seconds(end);
+        eprintln!("note: rules end only while a daemon runs; the first is to end at {end}");
     }
     let status = status::status(kernel.pins(), &netlink).await?;
     match output {

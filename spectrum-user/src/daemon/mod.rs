@@ -38,7 +38,7 @@ pub use self::{
     geo::{DatabaseStatus, GeoReport},
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     reload::Reloaded,
-    rules::{Refusal, RuleAnswer, RuleRequest},
+    rules::{Refusal, RuleAnswer, RuleRequest, with_kept_rules},
     samples::SampleReader,
     start::Running,
     status::{AppStatus, DaemonStatus, Flood, Protection, RuleStatus},

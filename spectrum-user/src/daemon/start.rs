@@ -11,7 +11,8 @@ use super::{
     logins::{self, LOGIN},
     mitigation::Auto,
     protection::Watch,
-    require, rules,
+    require,
+    rules::with_kept_rules,
     samples::Samples,
     servers::Servers,
 };
@@ -86,7 +87,7 @@ pub(super) async fn start(source: Source, kernel_log: KernelLog, wishes: &Wishes
     let mut desired = desired(&config)?;
     let geo = geo::find(&config, &Arc::default()).await?.databases;
     let node = config.node.clone();
-    let (book, left_out) = rules::begin(&mut desired, &node)?;
+    let (book, left_out) = with_kept_rules(&mut desired, &node)?;
     refuse_cutting_off(&desired, &geo, wishes)?;
     let netlink = Netlink::open().context("open netlink")?;
     let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Joins the file's rules with those that were kept.
-pub(super) fn begin(desired: &mut DesiredState, node: &Node) -> anyhow::Result<(Book, Vec<LeftOut>)> {
+pub fn with_kept_rules(desired: &mut DesiredState, node: &Node) -> anyhow::Result<(Book, Vec<LeftOut>)> {
     let now = SystemTime::now();
     let loaded = rules::read(&node.state_dir, &desired.zones, &node.geo)?;
     for note in &loaded.notes {

@@ -191,7 +191,9 @@ fn the_first_rule_of_a_country_tells_the_applications_and_the_next_is_one_write_
     let all = [country("FR"), country("DE")];
     let mut change = |from: usize, to| {
         let writes = ops(&now, RuleChange { removed: &[], added: &all[from..to] }, all[..to].iter()).unwrap();
-        writes.iter().for_each(|op| now.write(*op));
+        for op in &writes {
+            now.write(*op);
+        }
         writes
     };
     let first = change(0, 1);
