@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Debian packages of the programs that tests and benchmarks run: clients, origins, other proxies, and instruments.
-pub(crate) const TOOLS: [&str; 22] = [
+pub(crate) const TOOLS: [&str; 23] = [
     "iproute2",
     "bpftool",
     "iptables",
@@ -51,6 +51,7 @@ pub(crate) const TOOLS: [&str; 22] = [
     "socat",
     "tcpdump",
     "strace",
+    "systemd",
     "procps",
 ];
 

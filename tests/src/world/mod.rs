@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod origin;
 pub mod process;
 pub mod server;
+pub mod systemd;
 pub mod trafgen;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,0 +1,83 @@
+//! The unit under a real service manager: what the README installs serves, reloads, restarts and stops, within all that
+//! the unit forbids it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics: that is its report")]
+
+use std::net::SocketAddr;
+
+use spectrum_tests::{
+    World, config, wait,
+    world::{EDGE, client::Knock, config::Config, edge::at, systemd::Systemd, trafgen::Flood},
+};
+
+const CONFIG: &str = "/etc/spectrum/spectrum.toml";
+
+fn node(port: u16, origin: SocketAddr) -> Config {
+    config().app(&format!("tcp/{port}")).origin(origin)
+}
+
+/// As the README says.
+fn install<'edge>(world: &'edge World, config: &Config) -> Systemd<'edge> {
+    let host = Systemd::boot(world.edge());
+    host.write(CONFIG, config);
+    host.write("/etc/systemd/system/spectrum.service", include_str!("../../packaging/spectrum.service"));
+    host.stdout("systemctl", &["daemon-reload"]);
+    host.stdout("systemctl", &["enable", "--now", "spectrum"]);
+    host
+}
+
+#[test]
+fn the_unit_serves_reloads_restarts_and_stops() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let host = install(&world, &node(443, origin.addr()));
+    let serves = |port| assert_eq!(world.client().ask(at(EDGE, port), b"hi"), b"hi");
+    serves(443);
+
+    host.write(CONFIG, node(443, origin.addr()).app("tcp/bad").origin(origin.addr()));
+    assert!(!host.output("systemctl", &["reload", "spectrum"]).status.success());
+    let log = host.stdout("journalctl", &["--unit", "spectrum"]);
+    assert!(log.contains("`bad` is not a port") && log.contains("everything stays as it was"), "{log}");
+    serves(443);
+    host.write(CONFIG, node(8443, origin.addr()));
+    host.stdout("systemctl", &["reload", "spectrum"]);
+    serves(8443);
+    assert_eq!(world.client().knock(at(EDGE, 443)), Knock::Silence);
+
+    host.stdout("spectrum", &["rule", "create", "block", "203.0.113.77"]);
+    let before = host.stdout("systemctl", &["show", "--property", "MainPID", "spectrum"]);
+    host.stdout("systemctl", &["kill", "--signal", "KILL", "spectrum"]);
+    wait::eventually("it runs again", || {
+        let now = host.stdout("systemctl", &["show", "--property", "MainPID,ActiveState", "spectrum"]);
+        (now.contains("ActiveState=active") && !now.contains(before.trim())).then_some(())
+    });
+    serves(8443);
+    assert!(host.stdout("spectrum", &["rule", "list"]).contains("203.0.113.77"), "it was kept");
+
+    host.stdout("systemctl", &["stop", "spectrum"]);
+    assert!(!host.output("systemctl", &["is-failed", "spectrum"]).status.success());
+    assert!(!host.output("ls", &["/sys/fs/bpf/spectrum"]).status.success());
+    assert_eq!(host.stdout("ls", &["-A", "/run/spectrum"]), "");
+    assert!(!world.edge().stdout("ip", &["route", "show", "table", "local"]).contains("198.51.100"));
+}
+
+/// The unit has the whole of /proc/sys read-only, but for two files.
+#[test]
+fn in_a_flood_it_may_switch_the_protected_mode_on_and_puts_it_back() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let sysctls = || {
+        let names = ["net.ipv4.tcp_syncookies", "net.ipv4.tcp_timestamps"];
+        names.map(|name| world.edge().stdout("sysctl", &["--values", name]).trim().to_owned())
+    };
+    let host = install(&world, &node(443, origin.addr()));
+    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
+    wait::eventually("it protects", || (sysctls() == ["2", "2"]).then_some(()));
+    assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
+    drop(flood);
+    host.stdout("systemctl", &["kill", "--signal", "KILL", "spectrum"]);
+    wait::eventually("the next start puts it back", || (sysctls() == ["1", "1"]).then_some(()));
+    host.stdout("systemctl", &["stop", "spectrum"]);
+    assert_eq!(sysctls(), ["1", "1"]);
+}
