@@ -89,9 +89,10 @@ async fn show_samples(view: Arc<View>) {
     }
 }
 
-/// A connection event in one line for people.
+/// A connection event in one line for people. What the node itself did stands in the log, which goes to the same screen.
 fn event_line(event: &str) -> Option<String> {
     let event: Value = serde_json::from_str(event).ok()?;
+    event.get("ClientIP")?;
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let number = |key: &str| event.get(key).and_then(Value::as_i64).unwrap_or_default();
     let kind = text("Event");

@@ -85,8 +85,8 @@ fn app_rates(before: Option<&AppStatus>, now: &AppStatus, seconds: f64) -> AppRa
         id: now.id.clone(),
         hostname: now.hostname.clone(),
         protocol: now.protocol.clone(),
-        packets_per_second: rates.iter().map(|rate| rate.packets_per_second).sum(),
-        bits_per_second: rates.iter().map(|rate| rate.bits_per_second).sum(),
+        packets_per_second: total(rates.iter().map(|rate| rate.packets_per_second)),
+        bits_per_second: total(rates.iter().map(|rate| rate.bits_per_second)),
         connections_active: now.connections_active,
         connections_per_second: per_second(opened, now.connections_opened, seconds),
         drops: rates
@@ -96,6 +96,11 @@ fn app_rates(before: Option<&AppStatus>, now: &AppStatus, seconds: f64) -> AppRa
             .collect(),
         portrait: Vec::new(),
     }
+}
+
+/// The sum of nothing is `-0.0` (`Iterator::sum`), which nobody wants to read.
+fn total(rates: impl Iterator<Item = f64>) -> f64 {
+    rates.fold(0.0, |total, rate| total + rate)
 }
 
 fn reason_rates(before: &[ReasonCount], now: &[ReasonCount], seconds: f64) -> Vec<ReasonRate> {
@@ -144,6 +149,15 @@ mod tests {
         assert_eq!(app.drops.keys().collect::<Vec<_>>(), ["blocked"]);
         let reasons: Vec<(&str, &str)> = rates.reasons.iter().map(|rate| (rate.reason.as_str(), rate.action)).collect();
         assert_eq!(reasons, [("blocked", "drop")], "what did not happen is not told");
+    }
+
+    #[test]
+    fn who_gets_nothing_has_a_rate_of_zero() {
+        let mut nothing = look(Instant::now(), 0, 0);
+        nothing.apps[0].packets.clear();
+        let rates = Rates::between(&nothing, &nothing, &mut Sources::default());
+        let app = &rates.applications[0];
+        assert!(app.packets_per_second.is_sign_positive() && app.bits_per_second.is_sign_positive());
     }
 
     #[test]
