@@ -79,6 +79,16 @@ fn native_mode_where_the_driver_has_none() {
 }
 
 #[test]
+fn an_interface_without_ethernet_frames_is_refused() {
+    let world = World::new();
+    world.edge().stdout("ip", &["tuntap", "add", "dev", "tun0", "mode", "tun"]);
+    let before = world.edge().traces();
+    let config = node().node("interfaces", "[\"eth0\", \"tun0\"]").node("xdp_mode", "\"auto\"");
+    refuses(&world, config, &["tun0", "no Ethernet header", "link type NONE", "leave it out"]);
+    before.assert_unchanged(world.edge());
+}
+
+#[test]
 fn auto_mode_where_the_driver_has_no_native_one_falls_back_and_says_so() {
     let world = World::new();
     let node = || node().node("interfaces", "[\"lo\"]").node("xdp_mode", "\"auto\"");

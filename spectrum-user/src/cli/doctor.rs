@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::output::{self, Output};
 use crate::dataplane::{
-    netlink::Netlink,
+    netlink::{Framing, Netlink},
     probe::{self, Finding, State},
 };
 
@@ -29,6 +29,9 @@ async fn interfaces() -> anyhow::Result<Vec<Finding>> {
         .into_iter()
         .map(|interface| {
             let what = format!("interface {}", interface.name);
+            if let Framing::Other(framing) = interface.framing {
+                return Finding::ok(&what, format!("no Ethernet frames (link type {framing}): not for `interfaces`"));
+            }
             let found = if let Some(xdp) = interface.xdp {
                 format!("XDP program {}, {}", xdp.program_id, xdp.mode.as_str())
             } else {

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder,
     packet_route::{
-        link::{LinkAttribute, LinkXdp, XdpAttached},
+        link::{LinkAttribute, LinkHeader, LinkLayerType, LinkXdp, XdpAttached},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
     },
 };
@@ -27,7 +27,16 @@ const TABLE_LOCAL: u32 = 255;
 pub struct Interface {
     pub index: u32,
     pub name: String,
+    pub framing: Framing,
     pub xdp: Option<InterfaceXdp>,
+}
+
+/// What frames of an interface begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Ethernet,
+    /// A tunnel's (WireGuard, tun, GRE), a modem's: by the kernel's name for it (`ARPHRD_`, include/uapi/linux/if_arp.h).
+    Other(LinkLayerType),
 }
 
 /// The XDP program on an interface.
@@ -124,7 +133,7 @@ impl Netlink {
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
         let error = |source| NetlinkError { doing: "list the network interfaces".to_owned(), source };
         let links: Vec<_> = self.handle.link().get().execute().try_collect().await.map_err(error)?;
-        Ok(links.into_iter().filter_map(|link| interface(link.header.index, link.attributes)).collect())
+        Ok(links.into_iter().filter_map(|link| interface(&link.header, link.attributes)).collect())
     }
 
     /// The local routes that this program has added.
@@ -203,7 +212,7 @@ fn pool_of(route: &RouteMessage) -> Option<IpNet> {
     IpNet::new(destination, route.header.destination_prefix_length).ok()
 }
 
-fn interface(index: u32, attributes: Vec<LinkAttribute>) -> Option<Interface> {
+fn interface(header: &LinkHeader, attributes: Vec<LinkAttribute>) -> Option<Interface> {
     let mut name = None;
     let mut xdp = None;
     for attribute in attributes {
@@ -213,7 +222,12 @@ fn interface(index: u32, attributes: Vec<LinkAttribute>) -> Option<Interface> {
             _ => {}
         }
     }
-    Some(Interface { index, name: name?, xdp })
+    let framing = match header.link_layer_type {
+        // Loopback has the header too, with addresses of zeros (drivers/net/loopback.c).
+        LinkLayerType::Ether | LinkLayerType::Loopback => Framing::Ethernet,
+        other => Framing::Other(other),
+    };
+    Some(Interface { index: header.index, name: name?, framing, xdp })
 }
 
 fn interface_xdp(attributes: &[LinkXdp]) -> Option<InterfaceXdp> {

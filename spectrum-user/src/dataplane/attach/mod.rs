@@ -17,6 +17,8 @@ pub use self::{
     steer::{check_here, is_here, steer},
     xdp::{AttachedXdp, Filtering},
 };
+use rtnetlink::packet_route::link::LinkLayerType;
+
 use super::{load::LoadError, netlink::NetlinkError, sys};
 
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,10 @@ pub enum AttachError {
         "`{interface}` already has an XDP program, `{program}` (id {id}), that is not ours; take it off first: ip link set dev {interface} xdp off"
     )]
     Occupied { interface: String, program: String, id: u32 },
+    #[error(
+        "frames of `{interface}` have no Ethernet header (link type {framing}), so the XDP program cannot read them; leave it out of `interfaces`: what comes in there is served, and access rules act on it at accept"
+    )]
+    NoEthernet { interface: String, framing: LinkLayerType },
     #[error("the driver of `{interface}` takes no native XDP program; set xdp_mode = \"auto\" or \"generic\"")]
     NotNative {
         interface: String,

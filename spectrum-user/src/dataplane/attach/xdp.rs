@@ -15,7 +15,7 @@ use super::{AttachError, detach, pin, pinned};
 use crate::{
     dataplane::{
         load::Loaded,
-        netlink::{AttachedMode, Interface, InterfaceXdp, Netlink},
+        netlink::{AttachedMode, Framing, Interface, InterfaceXdp, Netlink},
         pins::Pins,
         sys::{self, LinkTarget},
     },
@@ -55,6 +55,7 @@ impl Filtering<'_> {
         let mut found = Vec::new();
         for name in wanted {
             let interface = find(self.netlink, name).await?;
+            check_readable(&interface)?;
             check_free(&interface, self.pins)?;
             found.push(interface);
         }
@@ -84,6 +85,7 @@ impl Filtering<'_> {
             if link.is_some_and(|link| is_current(&link, interface, self.filter.mode)) {
                 continue;
             }
+            check_readable(interface)?;
             check_free(interface, self.pins)?;
             attached.push(self.attach_to(interface).await?);
         }
@@ -172,6 +174,14 @@ async fn find(netlink: &Netlink, name: &str) -> Result<Interface, AttachError> {
         .into_iter()
         .find(|interface| interface.name == name)
         .ok_or_else(|| AttachError::NoInterface { name: name.to_owned(), existing })
+}
+
+/// Refuses an interface whose frames the program would take for something else: it would let all of them pass.
+fn check_readable(interface: &Interface) -> Result<(), AttachError> {
+    match interface.framing {
+        Framing::Ethernet => Ok(()),
+        Framing::Other(framing) => Err(AttachError::NoEthernet { interface: interface.name.clone(), framing }),
+    }
 }
 
 /// Refuses an interface with somebody else's program: it is never replaced, never detached.
