@@ -81,3 +81,27 @@ fn in_a_flood_it_may_switch_the_protected_mode_on_and_puts_it_back() {
     host.stdout("systemctl", &["stop", "spectrum"]);
     assert_eq!(sysctls(), ["1", "1"]);
 }
+
+/// As on a kernel that was booted with `ipv6.disable=1`: no socket has that family.
+#[test]
+fn without_ipv6_it_serves_and_protects_ipv4() {
+    let world = World::new();
+    world.client().take_answers();
+    let origin = world.origin().echo();
+    let host = install(&world, &node(443, origin.addr()));
+    host.stdout("mkdir", &["/etc/systemd/system/spectrum.service.d"]);
+    let only = "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX AF_INET AF_NETLINK\n";
+    host.write("/etc/systemd/system/spectrum.service.d/ipv4.conf", only);
+    host.stdout("systemctl", &["daemon-reload"]);
+    host.stdout("systemctl", &["restart", "spectrum"]);
+    let listening = host.stdout("ss", &["--tcp", "--listening", "--numeric", "--no-header"]);
+    assert!(listening.contains("127.0.0.1:") && !listening.contains("::ffff"), "{listening}");
+    assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
+    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
+    wait::eventually("it protects", || host.stdout("spectrum", &["status"]).contains("protected mode").then_some(()));
+    for _ in 0..20 {
+        assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
+    }
+    drop(flood);
+}
