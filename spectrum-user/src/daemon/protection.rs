@@ -6,7 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Flood, Protection, Running, View, flood_event::told, witness::Witness};
 use crate::{
-    dataplane::{apply::Mode, events::Sample, instance::KernelInstance},
+    dataplane::{apply::Mode, events::Sample, instance::KernelInstance, probe},
     model::{AppId, DesiredState, Instance, Shield, SynCookies},
     shield::{self, Change, Floods, Kind, Switch, Sysctl, SysctlError},
     telemetry::{EventLog, NodeEvent, NodeEventKind},
@@ -108,6 +108,9 @@ impl Watch {
                 self.told.retain(|told| *told != Sysctl::SynCookies);
                 if changed && self.syncookies.is_on() {
                     log::warn!("protected mode: every SYN to this host gets a cookie");
+                    if let Some(finding) = probe::strict_conntrack() {
+                        log::warn!("{}; {}", finding.detail, finding.advice.unwrap_or_default());
+                    }
                     let event = NodeEvent::now(NodeEventKind::ProtectionBegan);
                     view.events().tell(event.with("floods", floods.clone()).with("always", always));
                 } else if changed {

@@ -206,6 +206,7 @@ fn limits() -> Vec<Finding> {
             Finding::ok("SYN cookies", detail)
         }
     }));
+    findings.extend(strict_conntrack());
     let ports = sysctl("net/ipv4/ip_local_port_range").unwrap_or_default();
     if let [first, last] = ports.split_whitespace().filter_map(|port| port.parse::<u32>().ok()).collect::<Vec<_>>()[..]
     {
@@ -219,6 +220,19 @@ fn limits() -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Whether conntrack calls a connection invalid that it sees from its third packet on, as it does one that a cookie of
+/// ours began (`tcp_new`, net/netfilter/nf_conntrack_proto_tcp.c). None: it does not, or is not loaded.
+pub fn strict_conntrack() -> Option<Finding> {
+    let strict = sysctl("net/netfilter/nf_conntrack_tcp_loose").is_some_and(|loose| loose == "0");
+    strict.then(|| {
+        Finding::degraded(
+            "connection tracking",
+            "net.netfilter.nf_conntrack_tcp_loose = 0: a connection that a SYN cookie began is invalid to a packet filter here",
+            "sysctl net.netfilter.nf_conntrack_tcp_loose=1, or leave the edge addresses untracked",
+        )
+    })
 }
 
 fn sysctl(name: &str) -> Option<String> {
