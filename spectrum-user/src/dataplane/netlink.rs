@@ -35,7 +35,7 @@ pub struct Interface {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Ethernet,
-    /// A tunnel's (WireGuard, tun, GRE), a modem's: by the kernel's name for it (`ARPHRD_`, include/uapi/linux/if_arp.h).
+    /// That of a tunnel or a modem, by the kernel's name for it (`ARPHRD_`, `include/uapi/linux/if_arp.h`).
     Other(LinkLayerType),
 }
 

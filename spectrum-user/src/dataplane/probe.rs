@@ -223,7 +223,7 @@ fn limits() -> Vec<Finding> {
 }
 
 /// Whether conntrack calls a connection invalid that it sees from its third packet on, as it does one that a cookie of
-/// ours began (`tcp_new`, net/netfilter/nf_conntrack_proto_tcp.c). None: it does not, or is not loaded.
+/// ours began (`tcp_new`, `net/netfilter/nf_conntrack_proto_tcp.c`). None: it does not, or is not loaded.
 pub fn strict_conntrack() -> Option<Finding> {
     let strict = sysctl("net/netfilter/nf_conntrack_tcp_loose").is_some_and(|loose| loose == "0");
     strict.then(|| {
