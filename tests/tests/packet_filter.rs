@@ -1,6 +1,6 @@
 //! A host with a stateful packet filter, as ufw and firewalld set it up: established connections, no invalid packets, and
 //! the applications' ports.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics: that is its report")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics: that is its report")]
 
 use std::{
     io::{Read as _, Write as _},
