@@ -22,7 +22,7 @@ impl Busy {
             shell.args(["-c", "while :; do :; done"]);
             world.origin().namespace().start(shell)
         };
-        Self((0..3 * cores).map(start).collect())
+        Self((0..4 * cores).map(start).collect())
     }
 }
 
@@ -40,20 +40,18 @@ fn who_asks_gets_an_answer_however_late() {
     let world = World::new();
     world.client().take_answers();
     let origin = world.origin().echo();
-    let file = world.edge().write_config(config().app("tcp/443").origin(origin.addr()));
-    let mut edge = world.edge().start_command(|spectrum| {
-        let mut nice = Command::new("nice");
-        nice.args(["-n", "19"]).arg(spectrum).args(["run", "--config"]).arg(&file);
-        nice
-    });
-    edge.await_ready();
+    let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+    // The thread that all questions go to; its workers keep what they have.
+    let pid = edge.pid().to_string();
+    world.edge().stdout("renice", &["-n", "19", "-p", &pid]);
     let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
     let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
     let busy = Busy::start(&world);
-    for _ in 0..4 {
-        assert_eq!(world.edge().spectrum_ok(&["--output", "json", "rule", "list"]), "[]\n");
-        wait::pause(Duration::from_millis(500));
-    }
+    // Until there are more samples than it has time for.
+    wait::pause(Duration::from_secs(4));
+    // On a machine that does more than this one answer may come too late. A daemon without turns never gave any.
+    let is_answered = |_| world.edge().spectrum(&["rule", "list"]).status.success();
+    assert!((0..4).any(is_answered));
     drop((busy, flood));
     assert!(edge.terminate().success());
 }
