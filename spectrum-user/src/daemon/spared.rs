@@ -24,15 +24,18 @@ pub(super) struct Spared<'a> {
     desired: Arc<DesiredState>,
     geo: Arc<Databases>,
     arrivals: Arrivals,
-    /// Addresses of this host, and where operators are.
+    /// Addresses of this host.
     own: OnceCell<Vec<IpAddr>>,
+    /// Where operators are: to find that out the kernel walks through its whole table of connections.
+    operators: OnceCell<Vec<IpAddr>>,
     /// Clients that are being served, by class.
     served: OnceCell<HashMap<Class, usize>>,
 }
 
 impl<'a> Spared<'a> {
     pub(super) fn new(book: &'a Book, desired: Arc<DesiredState>, geo: Arc<Databases>, arrivals: Arrivals) -> Self {
-        Self { book, desired, geo, arrivals, own: OnceCell::new(), served: OnceCell::new() }
+        let (own, operators, served) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { book, desired, geo, arrivals, own, operators, served }
     }
 
     /// A prefix meets the addresses that it holds, a class those that are of it.
@@ -71,18 +74,16 @@ impl<'a> Spared<'a> {
         let apps = &self.desired.applications;
         let origins = apps.iter().flat_map(|app| app.origins.iter().map(|origin| origin.address));
         let edges = apps.iter().flat_map(|app| app.addresses.iter().copied());
-        let own = self.own.get_or_init(|| {
-            let mut own = state::host_addresses().unwrap_or_default();
-            own.extend(ssh::addresses());
-            own.extend(logins::addresses());
-            own
-        });
         let holds_pool = |pool: &IpNet| {
             let inside = matches!(target, Target::Prefix(target) if pool.contains(&target));
             inside || self.meets(target, pool.network())
         };
+        let meets_any = |addresses: &[IpAddr]| addresses.iter().any(|address| self.meets(target, *address));
+        // What is quick to know first.
         self.desired.edge.pools.iter().any(holds_pool)
-            || origins.chain(edges).chain(own.iter().copied()).any(|address| self.meets(target, address))
+            || origins.chain(edges).any(|address| self.meets(target, address))
+            || meets_any(self.own.get_or_init(|| state::host_addresses().unwrap_or_default()))
+            || meets_any(self.operators.get_or_init(|| [ssh::addresses(), logins::addresses()].concat()))
     }
 
     fn is_served(&self, target: Target) -> bool {
