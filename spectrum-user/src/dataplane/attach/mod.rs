@@ -12,13 +12,12 @@ use std::{
 };
 
 use aya::programs::{ProgramError, links::FdLink};
+use rtnetlink::packet_route::link::LinkLayerType;
 
 pub use self::{
     steer::{check_here, is_here, steer},
     xdp::{AttachedXdp, Filtering},
 };
-use rtnetlink::packet_route::link::LinkLayerType;
-
 use super::{load::LoadError, netlink::NetlinkError, sys};
 
 #[derive(Debug, thiserror::Error)]
