@@ -10,7 +10,13 @@ use nix::{
 };
 use spectrum_tests::{
     World, config, wait,
-    world::{CLIENT, EDGE, SHUNNED, client::Knock, config::Config, edge::Daemon, trafgen::Flood},
+    world::{
+        CLIENT, SHUNNED,
+        client::Knock,
+        config::Config,
+        edge::Daemon,
+        trafgen::{self, Flood},
+    },
 };
 
 /// Where Debian has it, on every architecture.
@@ -53,10 +59,6 @@ fn idles(edge: &Daemon<'_>) {
     wait::pause(Duration::from_secs(2));
     let used = edge.cpu_time().saturating_sub(before);
     assert!(used < Duration::from_millis(500), "{used:?} of CPU in 2 s of nothing to do");
-}
-
-fn is_protected(edge: &Daemon<'_>) -> bool {
-    !edge.status()["daemon"]["protection"].is_null()
 }
 
 #[test]
@@ -137,15 +139,15 @@ fn the_protected_mode_goes_by_no_clock_that_jumps() {
     for offset in ["-3650d", "+36500d", "+0"] {
         set_clock(&world, offset);
         wait::pause(Duration::from_millis(1500));
-        assert!(!is_protected(&edge), "{offset}: a jump is no flood");
+        assert!(!edge.is_protected(), "{offset}: a jump is no flood");
     }
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(443);
     let flood = Flood::start(&world, &[&syn], 150_000, 12_000);
-    wait::eventually("the flood is seen", || is_protected(&edge).then_some(()));
+    wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     for offset in ["+36500d", "-3650d", "+0"] {
         set_clock(&world, offset);
         wait::pause(Duration::from_millis(1500));
-        assert!(is_protected(&edge), "{offset}: the flood goes on");
+        assert!(edge.is_protected(), "{offset}: the flood goes on");
         assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
     }
     drop(flood);
@@ -163,7 +165,7 @@ fn a_daemon_that_was_stopped_makes_up_for_it_at_once() {
     wait::pause(Duration::from_secs(4));
     signal(Signal::SIGCONT);
     wait::eventually("the rule has ended", || (rules(&world) == 0).then_some(()));
-    assert!(!is_protected(&edge));
+    assert!(!edge.is_protected());
     assert_eq!(world.client().ask_from(SHUNNED, edge.at(443), b"hi"), b"hi");
     idles(&edge);
     assert!(edge.terminate().success());

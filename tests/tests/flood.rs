@@ -12,7 +12,7 @@ use spectrum_tests::{
     World, config,
     stream::Stream,
     wait,
-    world::{EDGE, EDGE_V6, edge::Daemon},
+    world::{EDGE, EDGE_V6},
 };
 
 const MEBIBYTE: usize = 1 << 20;
@@ -52,10 +52,6 @@ fn kernel_counter(world: &World, name: &str) -> u64 {
     values.split(' ').nth(index).unwrap().parse().unwrap()
 }
 
-fn is_protected(edge: &Daemon<'_>) -> bool {
-    !edge.status()["daemon"]["protection"].is_null()
-}
-
 #[test]
 fn a_connection_that_began_with_a_cookie_carries_bytes_like_any_other() {
     let world = World::new();
@@ -64,7 +60,7 @@ fn a_connection_that_began_with_a_cookie_carries_bytes_like_any_other() {
     let (listener, origin) = world.origin().listen();
     let app = config().app("tcp/443").on(&[EDGE, EDGE_V6]).origin(origin).extension("syn_cookies", "\"always\"");
     let mut edge = world.edge().run(app);
-    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    wait::eventually("the protected mode is on", || edge.is_protected().then_some(()));
     assert_eq!(syncookies(&world), "2");
     assert_eq!(timestamps(&world), "2");
     for to in [edge.at(443), edge.at_v6(443)] {
@@ -98,7 +94,7 @@ fn where_the_node_keeps_its_timestamps_a_cookie_remembers_nothing() {
     let origin = world.origin().echo();
     let app = config().app("tcp/443").origin(origin.addr()).extension("syn_cookies", "\"always\"");
     let mut edge = world.edge().run(app.clone().raw("[shield]\ntimestamps = false\n"));
-    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    wait::eventually("the protected mode is on", || edge.is_protected().then_some(()));
     let mut client = world.client().connect(edge.at(443)).unwrap();
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
@@ -141,13 +137,13 @@ fn a_flood_is_seen_and_answered_and_clients_get_through() {
     let origin = world.origin().echo();
     let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
     let mut open = world.client().connect(edge.at(443)).unwrap();
-    assert!(!is_protected(&edge));
+    assert!(!edge.is_protected());
     assert_eq!(syncookies(&world), "1");
 
     let mut flood = Command::new("hping3");
     flood.args(["--syn", "--destport", "443", "--interval", "u50", "--rand-source", "--quiet", &EDGE.to_string()]);
     let mut flood = world.client().namespace().start(flood);
-    wait::eventually("the flood is seen", || is_protected(&edge).then_some(()));
+    wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     let status = edge.status();
     assert_eq!(status["daemon"]["protection"]["floods"].as_array().unwrap().len(), 1, "{status}");
     assert_eq!(syncookies(&world), "2");
@@ -177,18 +173,18 @@ fn what_a_killed_daemon_left_switched_is_put_back() {
     let auto = config().app("tcp/443").origin(origin.addr());
     let before = world.edge().traces();
     let mut edge = world.edge().run(&always);
-    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    wait::eventually("the protected mode is on", || edge.is_protected().then_some(()));
     edge.kill();
     assert_eq!([syncookies(&world), timestamps(&world)], ["2", "2"], "the protection goes on");
     let mut edge = world.edge().run(&auto);
     assert_eq!([syncookies(&world), timestamps(&world)], ["1", "1"], "the next start puts it back");
     edge.reload(&always);
-    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    wait::eventually("the protected mode is on", || edge.is_protected().then_some(()));
     edge.reload(&auto);
-    wait::eventually("the protected mode is off", || (!is_protected(&edge)).then_some(()));
+    wait::eventually("the protected mode is off", || (!edge.is_protected()).then_some(()));
     assert_eq!(syncookies(&world), "1", "so does a reload");
     edge.reload(&always);
-    wait::eventually("the protected mode is on", || is_protected(&edge).then_some(()));
+    wait::eventually("the protected mode is on", || edge.is_protected().then_some(()));
     edge.kill();
     world.edge().spectrum_ok(&["unload"]);
     assert_eq!([syncookies(&world), timestamps(&world)], ["1", "1"], "and so does unload");
@@ -211,7 +207,7 @@ fn where_the_sysctl_cannot_be_changed_it_serves_and_says_so() {
     wait::eventually("it says so", || {
         edge.process().printed().contains("tcp_syncookies cannot be changed").then_some(())
     });
-    assert!(!is_protected(&edge));
+    assert!(!edge.is_protected());
     assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
 }
 
@@ -233,7 +229,7 @@ fn a_flood_of_segments_of_no_connection_is_seen_and_dropped_by_itself() {
         let status = edge.status();
         let told = &status["daemon"]["floods"][0];
         assert_eq!((&told["kind"], &told["portrait"][0]["tcp_flags"]), (&"orphans".into(), &flags.into()), "{status}");
-        assert!(!is_protected(&edge), "nobody asks for a connection: cookies are not the answer");
+        assert!(!edge.is_protected(), "nobody asks for a connection: cookies are not the answer");
         assert_eq!(syncookies(&world), "1");
         for _ in 0..50 {
             open.write_all(b"in the flood").unwrap();

@@ -14,7 +14,11 @@ use std::{
 
 use spectrum_tests::{
     World, config, wait,
-    world::{EDGE, EDGE_V6, config::Config, edge::Daemon, trafgen::Flood},
+    world::{
+        EDGE, EDGE_V6,
+        config::Config,
+        trafgen::{self, Flood},
+    },
 };
 
 /// Far over what the daemon takes for a flood, and little for two cores that run other tests too.
@@ -56,10 +60,6 @@ fn assert_adds_up(world: &World, before: (u64, &[(String, u64)])) {
     assert!(grown.is_some(), "received {}, judged {:?}, before {before:?}", received(world), judged(world));
 }
 
-fn is_protected(edge: &Daemon<'_>) -> bool {
-    !edge.status()["daemon"]["protection"].is_null()
-}
-
 fn echoes(connection: &mut TcpStream) {
     connection.write_all(b"in the flood").unwrap();
     let mut answer = [0; 12];
@@ -74,7 +74,7 @@ fn stands(world: &World, node: Config, syn: &str, mut real: impl FnMut()) {
     real();
     let before = (received(world), judged(world));
     let mut flood = Flood::start(world, &[syn], PACKETS, PER_SECOND);
-    wait::eventually("the flood is seen", || is_protected(&edge).then_some(()));
+    wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     assert_eq!(edge.status()["daemon"]["floods"][0]["kind"], "syn");
     let answered = edge.counter("syn_cookie");
     let mut served = 0;
@@ -97,7 +97,7 @@ fn stands(world: &World, node: Config, syn: &str, mut real: impl FnMut()) {
 fn ssh_works_while_syns_of_forged_ipv4_sources_come() {
     let world = World::new();
     let sshd = world.origin().sshd();
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=22, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(22);
     let options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=20"];
     stands(&world, config().app("tcp/22").origin(sshd.addr()), &syn, || {
         let mut arguments = vec!["-F", "none", "-i", sshd.identity(), "-l", "root"];
@@ -134,11 +134,11 @@ fn a_flood_in_pulses_is_seen() {
     world.client().take_answers();
     let origin = world.origin().echo();
     let edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(443);
     let seen_after = (1..=15).find(|_| {
         Flood::start(&world, &[&syn], PULSE, 10 * PULSE).wait();
         wait::pause(Duration::from_millis(800));
-        is_protected(&edge)
+        edge.is_protected()
     });
     assert!(seen_after.is_some(), "fifteen pulses, and it is quiet");
 }
@@ -188,7 +188,7 @@ fn an_open_ipv6_connection_goes_on_among_segments_of_no_connection_and_fragments
         assert!(grown(&expected[..1]) > sent / 4, "{what}: {after:?}");
         assert!(edge.memory_kib("Rss") < memory + 8192, "{what}");
     }
-    assert!(!is_protected(&edge), "nobody asks for a connection");
+    assert!(!edge.is_protected(), "nobody asks for a connection");
     echoes(&mut open);
     assert_eq!(world.client().ask(edge.at_v6(443), b"new"), b"new");
 }

@@ -13,18 +13,14 @@ use nix::sys::signal::Signal;
 use spectrum_tests::{
     World, config, wait,
     world::{
-        CLIENT, EDGE, SHUNNED,
+        CLIENT, SHUNNED,
         client::Knock,
         config::Config,
         databases::{GEO, databases},
         edge::{Daemon, binary},
-        trafgen::Flood,
+        trafgen::{self, Flood},
     },
 };
-
-fn is_protected(edge: &Daemon<'_>) -> bool {
-    !edge.status()["daemon"]["protection"].is_null()
-}
 
 fn node(origin: impl std::fmt::Display) -> Config {
     config().app("tcp/443").origin(origin).ip_firewall().block(&SHUNNED.to_string())
@@ -48,9 +44,9 @@ fn in_a_flood() {
     let origin = world.origin().echo();
     let before = world.edge().traces();
     let mut edge = world.edge().run(node(origin.addr()));
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(443);
     let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
-    wait::eventually("the flood is seen", || is_protected(&edge).then_some(()));
+    wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     edge.kill();
     // Nobody listens any more, so nobody is asked for: it is refused, and reaches no socket of the host.
     let refused = world.edge().counter("no_listener");
@@ -61,11 +57,11 @@ fn in_a_flood() {
 
     // And once more: what it left is taken over in the flood, and taken away by an orderly end.
     let mut edge = world.edge().run(node(origin.addr()));
-    wait::eventually("the flood is seen", || is_protected(&edge).then_some(()));
+    wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     edge.kill();
     let mut edge = world.edge().run(node(origin.addr()));
     assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
-    wait::eventually("the flood is seen by the next one", || is_protected(&edge).then_some(()));
+    wait::eventually("the flood is seen by the next one", || edge.is_protected().then_some(()));
     assert!(edge.terminate().success());
     drop(flood);
     before.assert_unchanged(world.edge());

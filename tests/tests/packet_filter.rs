@@ -41,7 +41,7 @@ fn filter(world: &World, loose: &str, ruleset: &str) {
 }
 
 fn protected(edge: &Daemon<'_>) {
-    wait::eventually("the protected mode is on", || (!edge.status()["daemon"]["protection"].is_null()).then_some(()));
+    wait::eventually("the protected mode is on", || edge.is_protected().then_some(()));
 }
 
 #[test]

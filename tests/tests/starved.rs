@@ -8,7 +8,7 @@ use std::{
 
 use spectrum_tests::{
     World, config, wait,
-    world::{EDGE, trafgen::Flood},
+    world::trafgen::{self, Flood},
 };
 
 /// Somebody else's work, on every core.
@@ -44,7 +44,7 @@ fn who_asks_gets_an_answer_however_late() {
     // The thread that all questions go to; its workers keep what they have.
     let pid = edge.pid().to_string();
     world.edge().stdout("renice", &["-n", "19", "-p", &pid]);
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(443);
     let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
     let busy = Busy::start(&world);
     // Until there are more samples than it has time for.

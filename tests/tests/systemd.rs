@@ -6,7 +6,14 @@ use std::net::SocketAddr;
 
 use spectrum_tests::{
     World, config, wait,
-    world::{EDGE, client::Knock, config::Config, edge::at, systemd::Systemd, trafgen::Flood},
+    world::{
+        EDGE,
+        client::Knock,
+        config::Config,
+        edge::at,
+        systemd::Systemd,
+        trafgen::{self, Flood},
+    },
 };
 
 const CONFIG: &str = "/etc/spectrum/spectrum.toml";
@@ -71,7 +78,7 @@ fn in_a_flood_it_may_switch_the_protected_mode_on_and_puts_it_back() {
         names.map(|name| world.edge().stdout("sysctl", &["--values", name]).trim().to_owned())
     };
     let host = install(&world, &node(443, origin.addr()));
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(443);
     let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
     wait::eventually("it protects", || (sysctls() == ["2", "2"]).then_some(()));
     assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
@@ -97,7 +104,7 @@ fn without_ipv6_it_serves_and_protects_ipv4() {
     let listening = host.stdout("ss", &["--tcp", "--listening", "--numeric", "--no-header"]);
     assert!(listening.contains("127.0.0.1:") && !listening.contains("::ffff"), "{listening}");
     assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
-    let syn = format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport=443, seq=drnd(), syn, win=64240)");
+    let syn = trafgen::syns_to(443);
     let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
     wait::eventually("it protects", || host.stdout("spectrum", &["status"]).contains("protected mode").then_some(()));
     for _ in 0..20 {

@@ -214,6 +214,11 @@ impl Daemon<'_> {
         self.edge.status()
     }
 
+    /// Whether it is in the protected mode.
+    pub fn is_protected(&self) -> bool {
+        !self.status()["daemon"]["protection"].is_null()
+    }
+
     /// Packets of a reason, over all applications.
     pub fn counter(&self, reason: &str) -> u64 {
         self.edge.counter(reason)

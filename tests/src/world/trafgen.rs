@@ -6,11 +6,16 @@ use std::{
     time::Duration,
 };
 
-use super::{World, namespace::DIRECTORY};
+use super::{EDGE, World, namespace::DIRECTORY};
 use crate::wait;
 
 /// Longer than any flood of a test lasts.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// SYNs of forged IPv4 sources to a port of [`EDGE`], as a kind of packets for [`Flood::start`].
+pub fn syns_to(port: u16) -> String {
+    format!("ipv4(ttl=64, sa=drnd(), da={EDGE}), tcp(sport=drnd(), dport={port}, seq=drnd(), syn, win=64240)")
+}
 
 /// A flood from the client to the edge that ends by itself. Dropping it ends it earlier.
 #[must_use]
