@@ -12,19 +12,21 @@ use mio::net::TcpListener;
 use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 
-use super::{Admission, Permit};
+use super::{Admission, Permit, sockets::listen};
 
 /// Connections accepted in one go before others get their turn.
 const BATCH: u32 = 64;
 /// How long to leave the queue alone when there is not even a descriptor to turn a client away with.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts from one listening socket.
+/// Accepts for one worker.
 #[derive(Debug)]
 pub struct Acceptor {
-    /// Not tokio's listener: that one registers what it accepts with the runtime of this thread, and another thread may
-    /// be the one to serve it.
-    listener: AsyncFd<TcpListener>,
+    /// One, or several where an earlier process had more workers; the next to be asked is the first.
+    ///
+    /// Not tokio's listeners: those register what they accept with the runtime of this thread, and another thread may be
+    /// the one to serve it.
+    listeners: Vec<AsyncFd<TcpListener>>,
     admission: Admission,
     /// Given up for a moment when descriptors run out, so that `accept` has one to work with.
     reserve: Option<File>,
@@ -59,11 +61,14 @@ pub enum Shed {
 
 impl Acceptor {
     /// Must be called on the runtime that will accept.
-    pub fn new(listener: std::net::TcpListener, admission: Admission) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        // SAFETY: a listener owns its descriptor until it is dropped, and is not changed in there.
-        let listener = unsafe { AsyncFd::register(TcpListener::from_std(listener)) }?;
-        Ok(Self { listener, admission, reserve: reserve(), batch: 0 })
+    pub fn new(listeners: Vec<std::net::TcpListener>, admission: Admission) -> io::Result<Self> {
+        let listeners = listeners.into_iter().map(register).collect::<io::Result<_>>()?;
+        Ok(Self { listeners, admission, reserve: reserve(), batch: 0 })
+    }
+
+    /// From now on all of its sockets listen.
+    pub fn listen(&self) -> io::Result<()> {
+        self.listeners.iter().try_for_each(|listener| listen(&SockRef::from(listener.get_ref())))
     }
 
     /// The next connection, or the next one that had to be turned away. Cancel safe.
@@ -84,11 +89,13 @@ impl Acceptor {
     ///
     /// The kernel is asked itself here: what tokio knows of the queue is as old as its last look at epoll.
     pub fn into_queued(self) -> impl Iterator<Item = Accepted> {
-        let Self { listener, admission, .. } = self;
-        let listener = listener.into_inner();
-        std::iter::from_fn(move || {
-            let (stream, client) = listener.accept().ok()?;
-            Some(admit(&admission, stream.into(), client))
+        let Self { listeners, admission, .. } = self;
+        listeners.into_iter().map(AsyncFd::into_inner).flat_map(move |listener| {
+            let admission = admission.clone();
+            std::iter::from_fn(move || {
+                let (stream, client) = listener.accept().ok()?;
+                Some(admit(&admission, stream.into(), client))
+            })
         })
     }
 
@@ -118,14 +125,15 @@ impl Acceptor {
         }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        loop {
-            let mut ready = ready!(self.listener.poll_read_ready(cx))?;
-            // An error in the outer result: the queue is empty, and the readiness is forgotten.
-            if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
-                return Poll::Ready(accepted.map(|(stream, client)| (stream.into(), client)));
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        for index in 0..self.listeners.len() {
+            let accepted = self.listeners.get(index).map(|listener| poll_one(listener, cx));
+            if let Some(Poll::Ready(accepted)) = accepted {
+                self.listeners.rotate_left(index + 1);
+                return Poll::Ready(accepted);
             }
         }
+        Poll::Pending
     }
 
     /// Makes room for one descriptor and turns away whoever is next.
@@ -149,6 +157,22 @@ impl Acceptor {
         };
         self.reserve = reserve();
         shed
+    }
+}
+
+fn register(listener: std::net::TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    listener.set_nonblocking(true)?;
+    // SAFETY: a listener owns its descriptor until it is dropped, and is not changed in there.
+    Ok(unsafe { AsyncFd::register(TcpListener::from_std(listener)) }?)
+}
+
+fn poll_one(listener: &AsyncFd<TcpListener>, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    loop {
+        let mut ready = ready!(listener.poll_read_ready(cx))?;
+        // An error in the outer result: the queue is empty, and the readiness is forgotten.
+        if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
+            return Poll::Ready(accepted.map(|(stream, client)| (stream.into(), client)));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod budget;
+mod connect;
 mod info;
 mod listeners;
 mod sockets;
@@ -12,7 +13,9 @@ mod spread;
 
 pub use accept::{Accepted, Acceptor, Arrival, Shed};
 pub use budget::{Admission, Budget, Permit};
+pub(crate) use connect::connect;
+pub use connect::{ConnectError, Sources};
 pub(crate) use info::TcpInfo;
 pub use listeners::{BindError, Listeners};
-pub(crate) use sockets::{guard, origin_socket};
+pub(crate) use sockets::{guard, origin_socket, origin_socket_as, origin_socket_as_host, plain_listening_socket};
 pub use spread::{Inbox, Seat, Seated, Spread};
