@@ -1,58 +1,57 @@
 //! An application as the proxy uses it: what was configured, and what goes on from one connection to the next.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::sync::Arc;
 
-use super::OriginAddr;
-use crate::{model::Application, telemetry::AppMetrics};
+use super::{ClientAddr, announce::of_check, headcount::Headcount};
+use crate::{
+    model::Application,
+    origins::{Candidate, Origins, Wish},
+    telemetry::AppMetrics,
+    tls::{self, Shared},
+};
 
 #[derive(Debug)]
 pub struct App {
     pub config: Application,
     pub metrics: Arc<AppMetrics>,
-    next_origin: AtomicUsize,
+    pub origins: Arc<Origins>,
+    /// None: TLS passes through.
+    pub edge_tls: Option<Arc<tls::Edge>>,
+    /// None: origins are spoken to in clear.
+    pub origin_tls: Option<Arc<tls::Origin>>,
+    pub(super) headcount: Arc<Headcount>,
 }
 
 impl App {
-    pub fn new(config: Application, metrics: Arc<AppMetrics>) -> Self {
-        Self { config, metrics, next_origin: AtomicUsize::new(0) }
+    /// `before`: the application as it was, of which its count of connections stays, and its origins or what is known of
+    /// those that stay.
+    pub fn new(config: Application, metrics: Arc<AppMetrics>, shared: &Shared, before: Option<&Self>) -> Self {
+        let greeting = of_check(config.proxy_protocol);
+        let origins = match before.map(|app| &app.origins) {
+            Some(same) if same.are_of(&config, &greeting) => Arc::clone(same),
+            other => Origins::new(&config, greeting, other.map(|origins| &**origins)),
+        };
+        let headcount = before.map(|app| Arc::clone(&app.headcount)).unwrap_or_default();
+        // Sessions and what was read stay where nothing of it has changed.
+        let same = before.filter(|app| app.config.tls == config.tls && app.config.hostname == config.hostname);
+        let edge_tls = match same {
+            Some(app) => app.edge_tls.clone(),
+            None => config.tls.mode.terminates().then(|| Arc::new(tls::Edge::new(&config, shared))),
+        };
+        let origin_tls = match same.filter(|app| app.origins.server_name() == origins.server_name()) {
+            Some(app) => app.origin_tls.clone(),
+            None => tls::Origin::new(&config, origins.server_name()).map(Arc::new),
+        };
+        Self { config, metrics, origins, edge_tls, origin_tls, headcount }
     }
 
-    /// The origins for a connection to this edge port, the one whose turn it is first.
-    pub fn origins(&self, edge_port: u16) -> impl Iterator<Item = OriginAddr> {
-        let origins = &self.config.origins;
-        let turn = if origins.len() > 1 { self.next_origin.fetch_add(1, Relaxed) % origins.len() } else { 0 };
-        let (before, from) = origins.split_at_checked(turn).unwrap_or_default();
-        from.iter().chain(before).filter_map(move |origin| {
-            let port = self.config.protocol.ports.map(edge_port, origin.ports)?;
-            Some(OriginAddr::new(SocketAddr::new(origin.address, port)))
+    /// The origins for a connection to this edge port, the best first.
+    pub fn candidates(&self, client: ClientAddr, edge_port: u16) -> Vec<Candidate> {
+        self.origins.candidates(&Wish {
+            client: client.ip(),
+            edge_port,
+            edge_ports: self.config.protocol.ports,
+            balance: self.config.balance,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{
-        proxy::{App, testing::application},
-        telemetry::Metrics,
-    };
-
-    #[test]
-    fn origins_take_turns_and_ports_keep_their_offset() {
-        let mut config = application(1000, 2000);
-        config.origins =
-            vec!["tcp://192.0.2.1:3000-4000".parse().unwrap(), "tcp://[2001:db8::1]:1000-2000".parse().unwrap()];
-        let metrics = Metrics::new(1).app(&config);
-        let app = App::new(config, metrics);
-        let dialled = |port| app.origins(port).map(|origin| origin.to_string()).collect::<Vec<_>>();
-        assert_eq!(dialled(1005), ["192.0.2.1:3005", "[2001:db8::1]:1005"]);
-        assert_eq!(dialled(1005), ["[2001:db8::1]:1005", "192.0.2.1:3005"]);
-        assert_eq!(dialled(2000), ["192.0.2.1:4000", "[2001:db8::1]:2000"]);
-        assert!(dialled(999).is_empty());
     }
 }

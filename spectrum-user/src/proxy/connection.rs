@@ -11,10 +11,13 @@ use std::{
 
 use slab::Slab;
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 
-use super::{App, ClientAddr, outcome::Failure};
-use crate::listen::{Permit, Seat, guard};
+use super::{App, ClientAddr, Leg, outcome::Failure};
+use crate::{
+    listen::{Permit, Seat, guard},
+    model::Timeouts,
+};
 
 /// One open connection, as its worker sees it.
 #[derive(Debug)]
@@ -24,7 +27,9 @@ pub(super) struct Connection {
     /// The worker's clock when it was accepted.
     opened: u32,
     /// The worker's clock when a byte was last moved.
-    pub(super) active: Cell<u32>,
+    active: Cell<u32>,
+    /// Whether there is an origin: until then nothing can move, and other deadlines hold.
+    relays: Cell<bool>,
     ending: RefCell<Option<Failure>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -32,6 +37,22 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) const fn client(&self) -> ClientAddr {
         self.client
+    }
+
+    /// Both legs stand from now on.
+    pub(super) fn relays(&self, now: u32) {
+        self.relays.set(true);
+        self.moved(now);
+    }
+
+    /// Bytes move.
+    pub(super) fn moved(&self, now: u32) {
+        self.active.set(now);
+    }
+
+    /// For how many ticks of the clock nothing has moved that could.
+    pub(super) fn idle(&self, now: u32) -> u32 {
+        if self.relays.get() { now.wrapping_sub(self.active.get()) } else { 0 }
     }
 
     /// Ends the connection: its task sees the failure the next time it is polled, which is at once.
@@ -64,7 +85,7 @@ impl Connection {
 pub(super) struct Connections {
     open: RefCell<Slab<Rc<Connection>>>,
     /// Legs to origins that are not guarded against silence yet.
-    unguarded: RefCell<Vec<Weak<TcpStream>>>,
+    unguarded: RefCell<Vec<(Weak<Leg>, Timeouts)>>,
     last_ended: Notify,
 }
 
@@ -85,6 +106,7 @@ impl Connections {
             app: RefCell::default(),
             opened: now,
             active: Cell::new(now),
+            relays: Cell::new(false),
             ending: RefCell::default(),
             waker: RefCell::default(),
         });
@@ -93,14 +115,15 @@ impl Connections {
     }
 
     /// Has this leg guarded if it is still there when `guard_those_that_last` is called next.
-    pub(super) fn guard_later(&self, origin: &Rc<TcpStream>) {
-        self.unguarded.borrow_mut().push(Rc::downgrade(origin));
+    pub(super) fn guard_later(&self, origin: &Rc<Leg>, timeouts: Timeouts) {
+        self.unguarded.borrow_mut().push((Rc::downgrade(origin), timeouts));
     }
 
     /// Most connections of a busy node are over before this: they never pay for it.
     pub(super) fn guard_those_that_last(&self) {
-        for origin in self.unguarded.take().iter().filter_map(Weak::upgrade) {
-            if let Err(error) = guard(&SockRef::from(&*origin)) {
+        for (origin, timeouts) in self.unguarded.take() {
+            let Some(origin) = origin.upgrade() else { continue };
+            if let Err(error) = guard(&SockRef::from(&**origin), &timeouts) {
                 log::warn!("an origin that falls silent will not be noticed: {error}");
             }
         }

@@ -5,11 +5,17 @@
 
 mod access;
 mod address;
+mod announce;
 mod app;
 mod arrivals;
 mod connection;
 mod dial;
+mod handshakes;
+mod headcount;
+pub mod header;
+mod leg;
 mod outcome;
+mod patience;
 mod record;
 mod relay;
 mod serve;
@@ -18,12 +24,18 @@ mod table;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls;
 mod worker;
 mod workers;
+mod wrapped;
 
 pub use access::{Access, AccessRules, By};
 pub use address::{ClientAddr, EdgeAddr, OriginAddr};
+pub use announce::UniqueId;
+pub(crate) use announce::send_whole;
 pub use app::App;
 pub use arrivals::Arrivals;
+pub(crate) use leg::Leg;
+pub(crate) use relay::{Broken, Relay};
 pub use table::AppTable;
 pub use workers::{DrainReport, StartError, Telemetry, Workers};

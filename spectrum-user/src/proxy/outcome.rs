@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{By, OriginAddr, dial::DialError};
+use super::{By, OriginAddr, dial::DialError, headcount::Reached, tls::ClientTlsError};
 use crate::telemetry::{EventKind, Matched};
 
 /// How a connection ended.
@@ -24,8 +24,23 @@ pub(super) enum Failure {
     Unclassified,
     #[error("an access rule blocks the client")]
     Denied(Matched),
+    #[error("the application, or this client, has as many connections as it may")]
+    Crowded(Reached),
     #[error("no origin accepted")]
     Dial(Option<OriginAddr>, #[source] DialError),
+    #[error(transparent)]
+    Handshake(ClientTlsError),
+    /// Before it is known who the client is.
+    #[error("this client has as many handshakes under way as it may, or the node has")]
+    Handshakes(Reached),
+    #[error("the handshake was the oldest when there was no room for another")]
+    Shed,
+    #[error("a directory has looked at the answer to its challenge")]
+    Challenge,
+    #[error("the client's TLS broke: {0}")]
+    ClientTls(rustls::Error),
+    #[error("the origin's TLS broke: {0}")]
+    OriginTls(rustls::Error),
     #[error("the client's side broke")]
     Client(#[source] io::Error),
     #[error("the origin's side broke")]
@@ -60,20 +75,38 @@ impl Outcome {
     /// The product's status code (`spectrum_events`).
     pub(super) fn status(&self) -> u16 {
         match self {
-            // The proxy ends an idle connection in an orderly way; `reason` tells it apart.
-            Self::Closed | Self::Failed(Failure::Idle) => 200,
+            // The proxy ends these in an orderly way; `reason` tells them apart.
+            Self::Closed | Self::Failed(Failure::Idle | Failure::Challenge) => 200,
             Self::Failed(Failure::Denied(_) | Failure::Revoked(_)) => 403,
             Self::Failed(Failure::Dial(_, error)) => error.status(),
+            Self::Failed(Failure::Handshake(error)) => error.status(),
+            Self::Failed(Failure::Handshakes(_) | Failure::Shed) => 443,
+            Self::Failed(Failure::ClientTls(_)) => 490,
+            Self::Failed(Failure::OriginTls(_)) => 520,
             Self::Failed(Failure::Origin(error)) => origin_status(error),
             Self::Failed(Failure::Client(error)) => client_status(error),
             Self::Aborted { panicking: true } => 500,
-            Self::Failed(Failure::Unclassified | Failure::Drained) | Self::Aborted { panicking: false } => 999,
+            Self::Failed(Failure::Unclassified | Failure::Crowded(_) | Failure::Drained)
+            | Self::Aborted { panicking: false } => 999,
+        }
+    }
+
+    /// Whether the client should see an end, and not a reset.
+    pub(super) const fn is_orderly(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Failed(failure) => !failure.resets_client(),
+            Self::Aborted { .. } => false,
         }
     }
 
     pub(super) fn event(&self) -> EventKind {
         match self {
-            Self::Failed(Failure::Denied(_) | Failure::Revoked(_)) => EventKind::ClientFiltered,
+            Self::Failed(Failure::Denied(_) | Failure::Revoked(_) | Failure::Crowded(_)) => EventKind::ClientFiltered,
+            Self::Failed(Failure::Handshake(_) | Failure::Handshakes(_) | Failure::Shed | Failure::ClientTls(_)) => {
+                EventKind::TlsError
+            }
+            Self::Failed(Failure::Dial(_, DialError::Unresolved(_))) => EventKind::ResolveOrigin,
             Self::Failed(Failure::Dial(..)) => EventKind::OriginError,
             Self::Closed | Self::Failed(_) | Self::Aborted { .. } => EventKind::Disconnect,
         }
@@ -95,7 +128,16 @@ impl Failure {
         match self {
             Self::Unclassified => "unclassified",
             Self::Denied(_) => "denied",
+            Self::Crowded(Reached::All) => "max_connections",
+            Self::Crowded(Reached::PerClient) => "max_connections_per_ip",
             Self::Dial(_, error) => error.reason(),
+            Self::Handshake(error) => error.reason(),
+            Self::Handshakes(Reached::All) => "max_handshakes",
+            Self::Handshakes(Reached::PerClient) => "max_handshakes_per_ip",
+            Self::Shed => "handshake_shed",
+            Self::Challenge => "acme_challenge",
+            Self::ClientTls(_) => "client_tls_error",
+            Self::OriginTls(_) => "origin_tls_error",
             Self::Client(error) if error.kind() == io::ErrorKind::ConnectionReset => "client_reset",
             Self::Client(_) => "client_error",
             Self::Origin(error) if error.kind() == io::ErrorKind::ConnectionReset => "origin_reset",
@@ -106,9 +148,18 @@ impl Failure {
         }
     }
 
-    /// Whether the peers should see a reset: everything but an end in good order.
-    pub(super) const fn resets(&self) -> bool {
-        !matches!(self, Self::Idle)
+    /// Whether the client should see a reset: everything but an end in good order, or one that TLS has told of.
+    pub(super) const fn resets_client(&self) -> bool {
+        use ClientTlsError::{Failed, Refused, TooLong};
+        !matches!(
+            self,
+            Self::Idle | Self::Challenge | Self::ClientTls(_) | Self::Handshake(Refused(_) | Failed(_) | TooLong)
+        )
+    }
+
+    /// The same for the origin.
+    pub(super) const fn resets_origin(&self) -> bool {
+        !matches!(self, Self::Idle | Self::OriginTls(_))
     }
 }
 
@@ -137,6 +188,7 @@ fn client_status(error: &io::Error) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::tls::OriginTlsError;
 
     #[test]
     fn each_side_has_its_own_codes() {
@@ -151,6 +203,61 @@ mod tests {
         ] {
             assert_eq!(Outcome::Failed(Failure::Client(os(code))).status(), client, "{code}");
             assert_eq!(Outcome::Failed(Failure::Origin(os(code))).status(), origin, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_by_its_reason_has_a_place() {
+        use crate::{
+            telemetry::{DIAL_ERRORS, TLS_ERRORS},
+            tls::{Fault, Refused},
+        };
+        let late = std::time::Duration::from_secs(1);
+        let broken = || io::Error::from_raw_os_error(libc::EPIPE);
+        let other = || rustls::Error::General(String::new());
+        for failure in [
+            Failure::Handshake(Refused::WrongName.into()),
+            Failure::Handshake(Refused::NoCertificate.into()),
+            Failure::Handshake(Refused::NoAuthorities.into()),
+            Failure::Handshake(Refused::NothingInCommon.into()),
+            Failure::Handshake(ClientTlsError::Late(late)),
+            Failure::Handshake(ClientTlsError::TooLong),
+            Failure::Handshake(ClientTlsError::Failed(other())),
+            Failure::Handshake(ClientTlsError::Failed(rustls::Error::NoCertificatesPresented)),
+            Failure::Handshake(ClientTlsError::Failed(rustls::CertificateError::Expired.into())),
+            Failure::Handshake(ClientTlsError::Failed(rustls::InvalidMessage::InvalidContentType.into())),
+            Failure::Handshake(ClientTlsError::Failed(rustls::PeerIncompatible::NoCipherSuitesInCommon.into())),
+            Failure::Handshake(ClientTlsError::Broken(broken())),
+            Failure::Handshakes(Reached::All),
+            Failure::Handshakes(Reached::PerClient),
+            Failure::Shed,
+            Failure::ClientTls(other()),
+        ] {
+            let outcome = Outcome::Failed(failure);
+            assert!(TLS_ERRORS.contains(&(outcome.status(), outcome.reason())), "{outcome:?}");
+            assert_eq!(outcome.event(), EventKind::TlsError);
+        }
+        let faults = [
+            Fault::SelfSigned,
+            Fault::Expired,
+            Fault::NotValidYet,
+            Fault::WrongName,
+            Fault::UnknownCa,
+            Fault::Revoked,
+            Fault::Invalid,
+        ];
+        let others = [
+            OriginTlsError::Late(late),
+            OriginTlsError::Configuration,
+            OriginTlsError::TooLong,
+            OriginTlsError::Failed(other()),
+            OriginTlsError::Failed(rustls::InvalidMessage::InvalidContentType.into()),
+            OriginTlsError::Failed(rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure)),
+            OriginTlsError::Broken(broken()),
+        ];
+        for error in faults.map(OriginTlsError::Certificate).into_iter().chain(others) {
+            let error = DialError::Tls(error);
+            assert!(DIAL_ERRORS.contains(&(error.status(), error.reason())), "{error:?}");
         }
     }
 }

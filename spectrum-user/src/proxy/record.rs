@@ -12,14 +12,15 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::{
-    App, ClientAddr, EdgeAddr, OriginAddr,
+    App, ClientAddr, EdgeAddr, OriginAddr, UniqueId,
     outcome::{Failure, Outcome},
     worker::Worker,
 };
 use crate::{
     geo::Whereabouts,
     listen::TcpInfo,
-    telemetry::{AppShard, DIAL_STATUSES, Event, EventKind, Matched},
+    telemetry::{AppShard, DIAL_ERRORS, Event, EventKind, HANDSHAKES, Matched, TLS_ERRORS},
+    tls::{ClientTls, OriginTls},
 };
 
 #[must_use = "call finish(); dropping it records an aborted connection"]
@@ -31,6 +32,9 @@ pub(super) struct Record {
     app: Option<Arc<App>>,
     matched: Matched,
     origin: Option<OriginAddr>,
+    unique_id: Option<UniqueId>,
+    client_tls: Option<Box<ClientTls>>,
+    origin_tls: Option<Box<OriginTls>>,
     connected: Option<SystemTime>,
     rtt: Option<(Duration, Duration)>,
     pub(super) moved: Moved,
@@ -55,6 +59,9 @@ impl Record {
             app: None,
             matched: Matched::Unknown,
             origin: None,
+            unique_id: None,
+            client_tls: None,
+            origin_tls: None,
             connected: None,
             rtt: None,
             moved: Moved::default(),
@@ -71,22 +78,50 @@ impl Record {
         self.matched = matched;
     }
 
+    /// What is known of the client's TLS.
+    pub(super) fn client_tls(&self) -> Option<&ClientTls> {
+        self.client_tls.as_deref()
+    }
+
+    /// There was a handshake with the client, or an attempt.
+    pub(super) fn shook_hands(&mut self, tls: Box<ClientTls>) {
+        let how = (tls.version, tls.resumed);
+        if tls.status == "OK"
+            && let Some(slot) = HANDSHAKES.iter().position(|known| *known == how)
+        {
+            self.count(|shard| shard.handshakes.get(slot).map_or((), |counter| counter.add(1)));
+        }
+        self.client_tls = Some(tls);
+    }
+
+    /// The same with the origin.
+    pub(super) fn origin_shook_hands(&mut self, tls: Box<OriginTls>) {
+        self.origin_tls = Some(tls);
+    }
+
+    /// The origin knows the connection by this name.
+    pub(super) fn announced(&mut self, unique_id: Option<UniqueId>) {
+        self.unique_id = unique_id;
+    }
+
     /// Both legs stand: the connect event.
     pub(super) fn connected(&mut self, origin: OriginAddr) {
         let latency = self.opened.elapsed();
         self.origin = Some(origin);
         self.count(|shard| shard.dial_latency.record(latency));
+        let now = SystemTime::now();
+        // Also for who begins to read later.
+        self.connected = Some(now);
         if self.worker.telemetry.events.is_wanted() {
-            let now = SystemTime::now();
-            self.connected = Some(now);
             self.emit(EventKind::Connect, 0, "connected", now, None);
         }
     }
 
-    /// Asks the kernel for the round trip times, while the sockets are still there.
-    pub(super) fn measure(&mut self, client: &TcpStream, origin: &TcpStream) {
-        if self.worker.telemetry.events.is_wanted() {
-            self.rtt = Some((round_trip(client), round_trip(origin)));
+    /// Asks the kernel for the round trip times, while the sockets are still there. Without an origin only where nothing was
+    /// measured before.
+    pub(super) fn measure(&mut self, client: &TcpStream, origin: Option<&TcpStream>) {
+        if self.worker.telemetry.events.is_wanted() && (origin.is_some() || self.rtt.is_none()) {
+            self.rtt = Some((round_trip(client), origin.map(round_trip).unwrap_or_default()));
         }
     }
 
@@ -131,14 +166,22 @@ impl Record {
             shard.closed.add(1);
             match outcome {
                 Outcome::Failed(Failure::Denied(_) | Failure::Revoked(_)) => shard.denied.add(1),
+                Outcome::Failed(Failure::Crowded(_)) => shard.limited.add(1),
                 Outcome::Failed(Failure::Dial(_, error)) => {
-                    let status = error.status();
-                    let slot = DIAL_STATUSES.iter().position(|known| *known == status);
+                    let how = (error.status(), error.reason());
+                    let slot = DIAL_ERRORS.iter().position(|known| *known == how);
                     if let Some(counter) = slot.and_then(|slot| shard.dial_errors.get(slot)) {
                         counter.add(1);
                     }
                 }
                 _ => {}
+            }
+            if outcome.event() == EventKind::TlsError {
+                let how = (outcome.status(), outcome.reason());
+                let slot = TLS_ERRORS.iter().position(|known| *known == how);
+                if let Some(counter) = slot.and_then(|slot| shard.tls_errors.get(slot)) {
+                    counter.add(1);
+                }
             }
         });
     }
@@ -161,7 +204,12 @@ impl Record {
             at,
             app: Arc::clone(&app.metrics),
             ip_firewall: app.config.ip_firewall,
+            proxy_protocol: app.config.proxy_protocol.as_str(),
+            unique_id: self.unique_id.map(|id| id.to_string()),
             matched: self.matched,
+            client_tls: self.client_tls.clone(),
+            tls_mode: app.config.tls.mode.as_str(),
+            origin_tls: self.origin_tls.clone(),
             client: self.client.socket_addr(),
             client_asn,
             client_country,

@@ -2,33 +2,39 @@
 
 use std::{pin::pin, rc::Rc};
 
-use tokio::{io::Interest, net::TcpStream};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 
 use super::{
-    Access, App, ClientAddr, EdgeAddr, OriginAddr,
+    Access, App, ClientAddr, EdgeAddr,
+    announce::announce,
     connection::{Connection, Place},
-    dial::dial,
+    dial::{DialError, Dialled, dial},
+    leg::Leg,
     outcome::{self, Failure, Outcome},
+    patience::while_client_stays,
     record::Record,
     relay,
     worker::Worker,
+    wrapped::Wrapped,
 };
+use crate::{listen::guard, model::Timeouts};
 
 /// Serves a connection until it is closed. Both legs are closed when this returns, and the record says how.
 pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: ClientAddr, place: Place) {
     // The address and port that the client connected to, whatever the listening socket is bound to. It only fails for
     // a socket that is gone.
     let Ok(edge) = client.local_addr().map(EdgeAddr::new) else { return };
+    let client = Leg::new(client);
     let mut record = Record::open(&worker, address, edge);
     let outcome = match run(&worker, place.connection(), &client, address, edge, &mut record).await {
         Ok(()) => Outcome::Closed,
-        Err(failure) => {
-            if failure.resets() {
-                reset(&client);
-            }
-            Outcome::Failed(failure)
-        }
+        Err(failure) => Outcome::Failed(failure),
     };
+    if outcome.is_orderly() {
+        client.ended_well();
+    }
+    record.measure(&client, None);
     record.finish(&outcome);
     // Closed before the place is given back: who waits for the last connection finds nothing open.
     drop(client);
@@ -37,7 +43,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: Client
 
 async fn run(
     worker: &Worker,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     client: &TcpStream,
     address: ClientAddr,
     edge: EdgeAddr,
@@ -55,52 +61,60 @@ async fn run(
         Access::Allowed(_, by) => record.allowed(outcome::allowed(by)),
         Access::Blocked(_, by) => return Err(Failure::Denied(outcome::blocked(by))),
     }
+    let _counted = app.headcount.enter(app.config.limits, address.ip()).map_err(Failure::Crowded)?;
     #[cfg(test)]
     assert!(app.config.hostname != PANICS, "as the test wants");
     let app = std::sync::Arc::clone(app);
     drop(table);
-    let (origin, origin_address) = reach(&app, edge, client, connection).await?;
-    let origin = Rc::new(origin);
-    worker.connections.guard_later(&origin);
+    guard_as_asked(client, &app);
+    match &app.edge_tls {
+        // Of its own, and on the heap: what TLS needs is no part of a connection without it.
+        Some(edge_tls) => {
+            let connection = Wrapped { worker, connection, app: &app, edge_tls, client, address, edge };
+            Box::pin(connection.serve(record)).await
+        }
+        None => pass_through(worker, &app, address, edge, client, connection, record).await,
+    }
+}
+
+/// Bytes pass as they come.
+async fn pass_through(
+    worker: &Worker,
+    app: &App,
+    address: ClientAddr,
+    edge: EdgeAddr,
+    client: &TcpStream,
+    connection: &Connection,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    let Dialled { stream, origin: origin_address, lease: _lease, .. } = {
+        let mut dialling = pin!(dial(app, address, edge.port(), &worker.sources, &[]));
+        while_client_stays(connection, client, dialling.as_mut()).await??
+    };
+    let origin = Rc::new(Leg::new(stream));
+    let announced = announce(app, address, edge, None, &origin);
+    record.announced(announced.map_err(|error| Failure::Dial(Some(origin_address), DialError::Header(error)))?);
+    worker.connections.guard_later(&origin, app.config.timeouts);
+    connection.relays(worker.clock.get());
+    record.measure(client, Some(&origin));
     record.connected(origin_address);
-    let ended = relay::run(worker, connection, &app, client, &origin, record).await;
-    record.measure(client, &origin);
-    if ended.as_ref().is_err_and(Failure::resets) {
-        reset(&origin);
+    let ended = relay::run(worker, connection, app, client, &origin, record).await;
+    record.measure(client, Some(&origin));
+    if ended.as_ref().err().is_none_or(|failure| !failure.resets_origin()) {
+        origin.ended_well();
     }
     ended
 }
 
-/// Dials, as long as the client is there and nobody ended the connection.
-async fn reach(
-    app: &App,
-    edge: EdgeAddr,
-    client: &TcpStream,
-    connection: &Connection,
-) -> Result<(TcpStream, OriginAddr), Failure> {
-    let mut dialling = pin!(dial(app, edge.port()));
-    let mut client_error = pin!(client.ready(Interest::ERROR));
-    std::future::poll_fn(|cx| {
-        use std::task::Poll::{Pending, Ready};
-        if let Ready(failure) = connection.poll_ended(cx) {
-            return Ready(Err(failure));
-        }
-        if let Ready(dialled) = dialling.as_mut().poll(cx) {
-            return Ready(dialled);
-        }
-        // A client that resets while we dial. One that only closed its sending half is still waiting for an answer.
-        match client_error.as_mut().poll(cx) {
-            Ready(_) => Ready(Err(Failure::Client(relay::pending_error(client)))),
-            Pending => Pending,
-        }
-    })
-    .await
-}
-
-/// The socket's close will be a reset, whatever is still in its buffers.
-fn reset(stream: &TcpStream) {
-    if let Err(error) = stream.set_zero_linger() {
-        log::debug!("a peer gets FIN instead of a reset: {error}");
+/// An accepted socket has the ordinary options of its listener: only others cost a system call.
+fn guard_as_asked(client: &TcpStream, app: &App) {
+    let timeouts = &app.config.timeouts;
+    let ordinary = Timeouts::default();
+    if (timeouts.keepalive, timeouts.user) == (ordinary.keepalive, ordinary.user) {
+        return;
+    }
+    if let Err(error) = guard(&SockRef::from(client), timeouts) {
+        log::warn!("a client that falls silent is noticed later than asked for: {error}");
     }
 }
 

@@ -1,14 +1,17 @@
 //! Which application a connection belongs to: one immutable value, replaced as a whole.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
 
+use ipnet::IpNet;
 use spectrum_common::geo::Class;
 
 use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
 use crate::{
     geo::{Databases, Whereabouts},
     model::{AppId, DesiredState, PortRange, Transport},
+    origins::{Keep, Origins},
     telemetry::Metrics,
+    tls::{self, Edge, Origin, Shared},
 };
 
 #[derive(Debug, Default)]
@@ -17,6 +20,9 @@ pub struct AppTable {
     apps: Arc<HashMap<AppId, Arc<App>>>,
     rules: AccessRules,
     geo: Arc<Databases>,
+    pools: Arc<[IpNet]>,
+    /// What the TLS of all of them has in common.
+    tls: Shared,
 }
 
 /// Ports of one address, and whose they are.
@@ -25,12 +31,19 @@ type Owner = (PortRange, Arc<App>);
 impl AppTable {
     /// The table of a desired state. An application that did not change since `previous` stays the same value, with
     /// its turn of origins and its connections.
-    pub fn new(state: &DesiredState, geo: Arc<Databases>, previous: Option<&Self>, metrics: &Metrics) -> Self {
+    pub fn new(
+        state: &DesiredState,
+        geo: Arc<Databases>,
+        tls: &Shared,
+        previous: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Self {
         let mut edge: HashMap<IpAddr, Vec<Owner>> = HashMap::new();
         let mut apps = HashMap::new();
         for config in state.applications.iter().filter(|app| app.protocol.transport == Transport::Tcp) {
-            let unchanged = previous.and_then(|table| table.apps.get(&config.id)).filter(|app| app.config == *config);
-            let app = unchanged.map_or_else(|| Arc::new(App::new(config.clone(), metrics.app(config))), Arc::clone);
+            let before = previous.and_then(|table| table.apps.get(&config.id));
+            let changed = || Arc::new(App::new(config.clone(), metrics.app(config), tls, before.map(Arc::as_ref)));
+            let app = before.filter(|app| app.config == *config).map_or_else(changed, Arc::clone);
             for address in &config.addresses {
                 edge.entry(address.to_canonical()).or_default().push((config.protocol.ports, Arc::clone(&app)));
             }
@@ -41,13 +54,45 @@ impl AppTable {
             (address, ranges.into_boxed_slice())
         });
         metrics.prune();
-        Self { edge: Arc::new(sorted.collect()), apps: Arc::new(apps), rules: AccessRules::new(&state.rules), geo }
+        Self {
+            edge: Arc::new(sorted.collect()),
+            apps: Arc::new(apps),
+            rules: AccessRules::new(&state.rules),
+            geo,
+            pools: state.edge.pools.as_slice().into(),
+            tls: tls.clone(),
+        }
     }
 
     /// The same applications with other rules.
     #[must_use]
     pub fn with_rules(&self, rules: AccessRules) -> Self {
-        Self { edge: Arc::clone(&self.edge), apps: Arc::clone(&self.apps), rules, geo: Arc::clone(&self.geo) }
+        Self {
+            edge: Arc::clone(&self.edge),
+            apps: Arc::clone(&self.apps),
+            rules,
+            geo: Arc::clone(&self.geo),
+            pools: Arc::clone(&self.pools),
+            tls: self.tls.clone(),
+        }
+    }
+
+    /// What the TLS of all applications has in common.
+    pub const fn tls(&self) -> &Shared {
+        &self.tls
+    }
+
+    /// What keeps TLS from being as it is configured.
+    pub fn tls_problems(&self) -> Vec<String> {
+        let of_app = |app: &Arc<App>| {
+            let edge = app.edge_tls.as_ref().map(|edge| edge.problems()).unwrap_or_default();
+            let origin = app.origin_tls.as_ref().map(|origin| origin.problems()).unwrap_or_default();
+            let name = format!("{} {}", app.config.hostname, app.config.protocol);
+            edge.into_iter().chain(origin).map(move |problem| format!("{name}: {problem}")).collect::<Vec<_>>()
+        };
+        let certificates = self.tls.certificates.newest().report(SystemTime::now());
+        let certificates = certificates.iter().filter(|report| !report.problems.is_empty()).map(ToString::to_string);
+        self.apps.values().flat_map(of_app).chain(certificates).chain(self.tls.tickets.problem()).collect()
     }
 
     pub const fn rules(&self) -> &AccessRules {
@@ -61,6 +106,21 @@ impl AppTable {
         let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
         let (ports, app) = ranges.get(after.checked_sub(1)?)?;
         ports.contains(edge.port()).then_some(app)
+    }
+
+    /// An application that is in the table.
+    pub fn app(&self, id: AppId) -> Option<&Arc<App>> {
+        self.apps.get(&id)
+    }
+
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.apps.values()
+    }
+
+    /// The addresses of all origins that are known now.
+    pub fn origin_addresses(&self) -> Vec<IpAddr> {
+        let endpoints = self.apps.values().flat_map(|app| app.origins.endpoints());
+        endpoints.map(|endpoint| endpoint.address()).collect()
     }
 
     /// What the access rules say about a client of this application.
@@ -93,6 +153,28 @@ impl AppTable {
     }
 }
 
+impl tls::Keep for AppTable {
+    fn edges(&self) -> Vec<Arc<Edge>> {
+        self.apps.values().filter_map(|app| app.edge_tls.clone()).collect()
+    }
+
+    fn origins(&self) -> Vec<Arc<Origin>> {
+        self.apps.values().filter_map(|app| app.origin_tls.clone()).collect()
+    }
+}
+
+impl Keep for AppTable {
+    fn origins(&self) -> Vec<Arc<Origins>> {
+        self.apps.values().map(|app| Arc::clone(&app.origins)).collect()
+    }
+
+    fn is_edge(&self, address: IpAddr, ports: PortRange) -> bool {
+        let owned = self.edge.get(&address).into_iter().flatten();
+        self.pools.iter().any(|pool| pool.contains(&address))
+            || owned.into_iter().any(|(range, _)| range.overlaps(ports))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +191,13 @@ mod tests {
 
     #[test]
     fn classifies_by_address_and_range() {
-        let table =
-            AppTable::new(&state(&[(1000, 2000), (22, 22), (3000, 3000)]), Arc::default(), None, &Metrics::new(1));
+        let table = AppTable::new(
+            &state(&[(1000, 2000), (22, 22), (3000, 3000)]),
+            Arc::default(),
+            &Shared::default(),
+            None,
+            &Metrics::new(1),
+        );
         let ports = |s| table.classify(edge(s)).map(|app| app.config.protocol.ports.to_string());
         assert_eq!(ports("127.0.0.1:22").as_deref(), Some("22"));
         assert_eq!(ports("127.0.0.1:1000").as_deref(), Some("1000-2000"));
@@ -125,10 +212,10 @@ mod tests {
     #[test]
     fn an_unchanged_application_stays_the_same_value() {
         let metrics = Metrics::new(1);
-        let before = AppTable::new(&state(&[(22, 22), (80, 80)]), Arc::default(), None, &metrics);
+        let before = AppTable::new(&state(&[(22, 22), (80, 80)]), Arc::default(), &Shared::default(), None, &metrics);
         let mut changed = state(&[(22, 22), (80, 80)]);
         changed.applications[1].ip_firewall = true;
-        let after = AppTable::new(&changed, Arc::default(), Some(&before), &metrics);
+        let after = AppTable::new(&changed, Arc::default(), &Shared::default(), Some(&before), &metrics);
         let same = |port| {
             let at = edge(&format!("127.0.0.1:{port}"));
             Arc::ptr_eq(before.classify(at).unwrap(), after.classify(at).unwrap())

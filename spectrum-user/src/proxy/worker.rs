@@ -17,13 +17,14 @@ use tokio::{
 use super::{
     Access, AppTable, ClientAddr,
     connection::Connections,
+    handshakes::Handshakes,
     outcome::{Failure, blocked},
     relay::Pools,
     serve::serve,
     workers::{Phase, Telemetry},
 };
 use crate::{
-    listen::{Accepted, Acceptor, Admission, Inbox, Seated, Shed, Spread},
+    listen::{Accepted, Acceptor, Admission, Inbox, Seated, Shed, Sources, Spread},
     telemetry::NodeShard,
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Worker {
     pub(super) pools: Pools,
     /// Ticks since the start.
     pub(super) clock: Cell<u32>,
+    pub(super) sources: Sources,
+    pub(super) handshakes: Handshakes,
     spread: Spread,
     published: RefCell<watch::Receiver<Arc<AppTable>>>,
     table: RefCell<Arc<AppTable>>,
@@ -57,6 +60,8 @@ impl Worker {
         telemetry: Telemetry,
         pipes: Admission,
         spread: Spread,
+        sources: Sources,
+        handshakes: Handshakes,
     ) -> Self {
         let table = Arc::clone(&published.borrow_and_update());
         Self {
@@ -65,6 +70,8 @@ impl Worker {
             connections: Rc::default(),
             pools: Pools::new(pipes),
             clock: Cell::new(0),
+            sources,
+            handshakes,
             spread,
             published: RefCell::new(published),
             table: RefCell::new(table),
@@ -91,22 +98,33 @@ impl Worker {
         mut acceptor: Acceptor,
         mut inbox: Inbox,
         mut phase: watch::Receiver<Phase>,
+        accepting: watch::Sender<usize>,
     ) -> usize {
         let mut rules = self.published.borrow().clone();
         let housekeeping = task::spawn_local({
             let worker = Rc::clone(&self);
             async move { worker.keep_house(&mut rules).await }
         });
-        loop {
+        let mut serving = None;
+        let last = loop {
             tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+                phase = next_phase(&mut phase, serving.is_some()) => match phase {
+                    Phase::Waiting => serving = None,
+                    Phase::Serving => serving = Some(Accepting::begin(&acceptor, &accepting)),
+                    last @ (Phase::Draining | Phase::Leaving | Phase::Cutting) => break last,
+                },
                 Some(seated) = inbox.recv() => self.open(seated),
-                accepted = acceptor.accept() => self.take(accepted),
+                accepted = acceptor.accept(), if serving.is_some() => self.take(accepted),
             }
+        };
+        match last {
+            // These handshakes are the successor's, which holds the same sockets: here they would meet the old table.
+            Phase::Leaving => drop(acceptor),
+            // The kernel has completed these handshakes: closing the listener now would reset them.
+            _ => acceptor.into_queued().for_each(|accepted| self.take(accepted)),
         }
-        // The kernel has completed these handshakes: closing the listener now would reset them.
-        acceptor.into_queued().for_each(|accepted| self.take(accepted));
+        drop(serving);
         // From here on other workers keep what they would give to this one.
         inbox.close();
         while let Ok(seated) = inbox.try_recv() {
@@ -190,8 +208,7 @@ impl Worker {
         let now = self.clock.get();
         self.connections.end(|connection, app| {
             let timeout = app?.config.timeouts.idle?;
-            let idle = TICK * now.wrapping_sub(connection.active.get());
-            (idle > timeout).then_some(Failure::Idle)
+            (TICK * connection.idle(now) > timeout).then_some(Failure::Idle)
         });
     }
 
@@ -207,5 +224,32 @@ impl Worker {
         if ended > 0 {
             log::info!("{ended} open connections were ended by new access rules");
         }
+    }
+}
+
+/// Waits for another phase than the one that a worker is in.
+async fn next_phase(phase: &mut watch::Receiver<Phase>, serving: bool) -> Phase {
+    let now = if serving { Phase::Serving } else { Phase::Waiting };
+    // Nobody can say any more what to do: as told last.
+    phase.wait_for(|phase| *phase != now).await.map_or(Phase::Cutting, |phase| *phase)
+}
+
+/// A worker that accepts, in the count of those until dropped: also where it panics.
+struct Accepting(watch::Sender<usize>);
+
+impl Accepting {
+    /// Sockets that only were bound until now join the group.
+    fn begin(acceptor: &Acceptor, count: &watch::Sender<usize>) -> Self {
+        if let Err(error) = acceptor.listen() {
+            log::error!("a socket does not listen, the others of its group do: {error}");
+        }
+        count.send_modify(|workers| *workers += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.send_modify(|workers| *workers = workers.saturating_sub(1));
     }
 }

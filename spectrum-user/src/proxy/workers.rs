@@ -9,9 +9,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AppTable, Arrivals, worker::Worker};
+use super::{AppTable, Arrivals, handshakes::Handshakes, headcount::Headcount, worker::Worker};
 use crate::{
-    listen::{Acceptor, Admission, Budget, Inbox, Spread},
+    listen::{Acceptor, Admission, Budget, Inbox, Sources, Spread},
     telemetry::{EventLog, Metrics},
 };
 
@@ -27,11 +27,16 @@ pub struct Telemetry {
 #[derive(Debug)]
 pub struct Workers {
     phase: watch::Sender<Phase>,
+    /// How many workers accept.
+    accepting: watch::Sender<usize>,
     ended: mpsc::UnboundedReceiver<Ended>,
     running: usize,
     cut: usize,
     died: bool,
 }
+
+/// How long workers may take until they accept no more: each looks after whatever it is busy with.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// What open connections came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +63,14 @@ pub enum StartError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Nobody is ready for new connections yet, or another process takes them.
+    Waiting,
     Serving,
-    /// No new connections; open ones may finish.
+    /// No new connections; open ones may finish. Who waits in the kernel's queue is served first: nobody else may come
+    /// who would.
     Draining,
+    /// The same, and who waits in the queue is another process's.
+    Leaving,
     /// Open ones are reset.
     Cutting,
 }
@@ -72,46 +82,54 @@ struct Ended {
 }
 
 impl Workers {
-    /// One thread per listening socket, in the calling thread's network namespace.
+    /// One thread for each share of the listening sockets, in the calling thread's network namespace. They take
+    /// connections from [`Workers::open`] on; until then who connects waits in the kernel's queue.
     ///
     /// They are not bound to cores: where anything else runs on them (softirqs of the traffic itself, the origin of a
     /// small installation) a bound worker waits behind it, which cost a fifth more CPU per connection when measured.
     pub fn start(
-        listeners: Vec<TcpListener>,
+        shares: Vec<Vec<TcpListener>>,
         table: &watch::Receiver<Arc<AppTable>>,
         telemetry: &Telemetry,
+        sources: &Sources,
     ) -> Result<Self, StartError> {
         let budget = Budget::claim().map_err(StartError::Files)?;
         if budget.connections == 0 {
             let files = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(0, |l| l.1);
             return Err(StartError::TooFewFiles { files });
         }
-        Self::start_within(budget, listeners, table, telemetry)
+        Self::start_within(budget, shares, table, telemetry, sources)
     }
 
     pub(super) fn start_within(
         budget: Budget,
-        listeners: Vec<TcpListener>,
+        shares: Vec<Vec<TcpListener>>,
         table: &watch::Receiver<Arc<AppTable>>,
         telemetry: &Telemetry,
+        sources: &Sources,
     ) -> Result<Self, StartError> {
-        let (phase, phases) = watch::channel(Phase::Serving);
+        let (phase, phases) = watch::channel(Phase::Waiting);
+        let (accepting, _) = watch::channel(0);
         let (ends, ended) = mpsc::unbounded_channel();
         let admission = Admission::new(budget.connections);
         let pipes = Admission::new(budget.pipes);
-        let running = listeners.len();
+        let running = shares.len();
         let (spread, inboxes) = Spread::over(running);
-        for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
+        let handshakes = Arc::<Headcount>::default();
+        for (index, (listeners, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
             let thread = Thread {
                 index,
-                listener,
+                listeners,
                 inbox,
                 spread: spread.clone(),
                 admission: admission.clone(),
                 pipes: pipes.clone(),
                 table: table.clone(),
                 telemetry: telemetry.clone(),
+                sources: sources.clone(),
+                handshakes: Arc::clone(&handshakes),
                 phases: phases.clone(),
+                accepting: accepting.clone(),
             };
             let ends = ends.clone();
             let (started, start) = std::sync::mpsc::sync_channel(1);
@@ -124,7 +142,30 @@ impl Workers {
                 .and_then(|_| start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))))
                 .map_err(|source| StartError::Thread { worker: index, source })?;
         }
-        Ok(Self { phase, ended, running, cut: 0, died: false })
+        Ok(Self { phase, accepting, ended, running, cut: 0, died: false })
+    }
+
+    /// Takes connections from now on.
+    pub fn open(&self) {
+        self.go(Phase::Waiting, Phase::Serving);
+    }
+
+    /// Leaves new connections in the kernel's queue until [`Workers::open`]. Open ones go on. Whether every worker has
+    /// let go of the queue, for which there is a while.
+    pub async fn pause(&self) -> bool {
+        self.go(Phase::Serving, Phase::Waiting);
+        let mut accepting = self.accepting.subscribe();
+        timeout(LETTING_GO, accepting.wait_for(|workers| *workers == 0)).await.is_ok()
+    }
+
+    fn go(&self, from: Phase, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let goes = *phase == from;
+            if goes {
+                *phase = to;
+            }
+            goes
+        });
     }
 
     /// Ready when a worker has ended without being told to: a bug, after which its share of connections is not served.
@@ -138,13 +179,18 @@ impl Workers {
     /// Stops accepting, lets connections finish, and resets what is left at the deadline. Cancel safe: `cut` or
     /// another `drain` goes on from there.
     pub async fn drain(&mut self, deadline: Duration) -> DrainReport {
-        self.phase.send_if_modified(|phase| {
-            let serving = *phase == Phase::Serving;
-            if serving {
-                *phase = Phase::Draining;
-            }
-            serving
-        });
+        self.finish(Phase::Draining, deadline).await
+    }
+
+    /// As [`Workers::drain`], where another process has the same sockets: who waits in their queue is served by its
+    /// table, and has its room.
+    pub async fn leave(&mut self, deadline: Duration) -> DrainReport {
+        self.finish(Phase::Leaving, deadline).await
+    }
+
+    async fn finish(&mut self, phase: Phase, deadline: Duration) -> DrainReport {
+        self.go(Phase::Waiting, phase);
+        self.go(Phase::Serving, phase);
         if timeout(deadline, self.all_ended()).await.is_err() {
             return self.cut().await;
         }
@@ -184,14 +230,17 @@ impl Workers {
 /// What a traffic thread takes along.
 struct Thread {
     index: usize,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     inbox: Inbox,
     spread: Spread,
     admission: Admission,
     pipes: Admission,
     table: watch::Receiver<Arc<AppTable>>,
     telemetry: Telemetry,
+    sources: Sources,
+    handshakes: Arc<Headcount>,
     phases: watch::Receiver<Phase>,
+    accepting: watch::Sender<usize>,
 }
 
 impl Thread {
@@ -205,7 +254,7 @@ impl Thread {
             }
         };
         let cut = runtime.block_on(async move {
-            let acceptor = match Acceptor::new(self.listener, self.admission) {
+            let acceptor = match Acceptor::new(self.listeners, self.admission) {
                 Ok(acceptor) => acceptor,
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -213,10 +262,13 @@ impl Thread {
                 }
             };
             let _ = started.send(Ok(()));
-            let worker = Rc::new(Worker::new(self.index, self.table, self.telemetry, self.pipes, self.spread));
+            let handshakes = Handshakes::new(self.handshakes);
+            let worker =
+                Worker::new(self.index, self.table, self.telemetry, self.pipes, self.spread, self.sources, handshakes);
+            let worker = Rc::new(worker);
             // A task of its own: to wake the future of `block_on` tokio writes to an eventfd, which would be a system
             // call for each accepted connection.
-            task::spawn_local(worker.work(acceptor, self.inbox, self.phases)).await
+            task::spawn_local(worker.work(acceptor, self.inbox, self.phases, self.accepting)).await
         });
         match cut {
             Ok(cut) => farewell.ended.cut = Some(cut),

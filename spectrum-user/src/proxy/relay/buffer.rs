@@ -2,6 +2,12 @@
 
 use std::cell::RefCell;
 
+use crate::listen::{Admission, Permit};
+
+/// Buffers larger than the smallest that are lent at once by a thread. Beyond, who reads slowly makes do with a small one:
+/// memory is bounded in sum, not for each connection alone.
+const LARGER: usize = 256;
+
 /// Sizes that a direction grows through as long as its reads come back full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Size {
@@ -45,8 +51,9 @@ impl Size {
 }
 
 /// The free buffers of one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffers {
+    larger: Admission,
     small: RefCell<Vec<Box<[u8]>>>,
     medium: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
@@ -59,13 +66,24 @@ pub(super) struct Buffer {
     size: Size,
     start: usize,
     end: usize,
+    _permit: Option<Permit>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let (small, medium, large) = Default::default();
+        Self { larger: Admission::new(LARGER), small, medium, large }
+    }
 }
 
 impl Buffers {
+    /// One of this size, or of the smallest where too many are lent.
     pub(super) fn take(&self, size: Size) -> Buffer {
+        let permit = if size == Size::Small { None } else { self.larger.enter() };
+        let size = if permit.is_some() { size } else { Size::Small };
         let free = self.free(size).borrow_mut().pop();
         let bytes = free.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
-        Buffer { bytes, size, start: 0, end: 0 }
+        Buffer { bytes, size, start: 0, end: 0, _permit: permit }
     }
 
     pub(super) fn give_back(&self, buffer: Buffer) {
@@ -126,5 +144,15 @@ mod tests {
         }
         assert_eq!(buffers.large.borrow().len(), Size::Large.kept());
         assert!(buffers.small.borrow().is_empty());
+    }
+
+    #[test]
+    fn many_who_hold_large_ones_leave_small_ones_for_others() {
+        let buffers = Buffers::default();
+        let many: Vec<Buffer> = (0..LARGER).map(|_| buffers.take(Size::Large)).collect();
+        assert!(many.iter().all(|buffer| buffer.size() == Size::Large));
+        assert_eq!(buffers.take(Size::Medium).size(), Size::Small);
+        drop(many);
+        assert_eq!(buffers.take(Size::Medium).size(), Size::Medium);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Meter, Pools,
     buffer::{Buffer, Size},
     pipe::Pipe,
-    socket::{attempt, is_transient, poll_into, poll_read, poll_write},
+    socket::{attempt, is_at_mark, is_transient, poll_into, poll_read, poll_write, read_now},
 };
 use crate::model::SpliceMode;
 
@@ -37,6 +37,10 @@ pub(super) struct Pump {
     streak: u8,
     state: State,
     broken: bool,
+    /// Whether bytes were read or written since somebody asked.
+    moved: bool,
+    /// There may be bytes that `splice(2)` does not get at.
+    behind_mark: bool,
 }
 
 /// Where the bytes in between are.
@@ -57,7 +61,16 @@ enum State {
 
 impl Pump {
     pub(super) const fn new(mode: SpliceMode) -> Self {
-        Self { held: Held::Nothing, mode, size: Size::Small, streak: 0, state: State::Reading, broken: false }
+        Self {
+            held: Held::Nothing,
+            mode,
+            size: Size::Small,
+            streak: 0,
+            state: State::Reading,
+            broken: false,
+            moved: false,
+            behind_mark: false,
+        }
     }
 
     /// Whether news of the side that is read from reaches this direction.
@@ -68,6 +81,20 @@ impl Pump {
     /// Whether the side that is read from has ended its stream.
     pub(super) fn has_ended(&self) -> bool {
         self.state == State::Ended
+    }
+
+    /// Whether bytes were read that are not written yet.
+    pub(super) const fn holds(&self) -> bool {
+        match &self.held {
+            Held::Nothing => false,
+            Held::Buffer(buffer) => !buffer.is_empty(),
+            Held::Pipe(pipe) => !pipe.is_empty(),
+        }
+    }
+
+    /// Whether bytes were read or written since this was asked.
+    pub(super) const fn has_moved(&mut self) -> bool {
+        std::mem::replace(&mut self.moved, false)
     }
 
     /// Tells that the other direction has found the side that is read from broken. A socket tells its error once: from now on its
@@ -112,6 +139,7 @@ impl Pump {
                 self.state = State::Ended;
                 return Poll::Ready(Ok(()));
             }
+            self.moved = true;
             turn += read;
         }
     }
@@ -124,11 +152,13 @@ impl Pump {
                 while !buffer.is_empty() {
                     let bytes = ready!(poll_write(to, cx, buffer.unwritten()))?;
                     buffer.wrote(bytes);
+                    self.moved = true;
                 }
             }
             Held::Pipe(pipe) => {
                 while !pipe.is_empty() {
                     ready!(poll_into(to, cx, pipe.filled(), || pipe.drain(to)))?;
+                    self.moved = true;
                 }
             }
         }
@@ -144,22 +174,53 @@ impl Pump {
         meter: &Meter<'_>,
     ) -> Poll<io::Result<usize>> {
         loop {
+            if self.behind_mark {
+                match self.copy_unasked(pools, from, meter) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.behind_mark = false,
+                    read => return Poll::Ready(read),
+                }
+            }
             // Before a buffer is taken: an idle connection has none.
             ready!(from.poll_read_ready(cx))?;
             if self.is_bulk(meter)
                 && let Some(read) = self.splice_in(pools, from)
             {
                 match read {
+                    // `__tcp_read_sock` (net/ipv4/tcp.c) never passes an urgent mark: it says that there is nothing, or
+                    // that this was the end. What lies behind is to be read, and no edge of epoll will tell of it.
+                    Ok(0) if is_at_mark(from) => self.behind_mark = true,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_at_mark(from) => {
+                        self.behind_mark = true;
+                    }
                     Ok(bytes) => {
                         meter.count_spliced(bytes);
                         self.adapt_spliced(bytes);
                         return Poll::Ready(Ok(bytes));
                     }
-                    Err(error) if is_transient(&error) => continue,
+                    Err(error) if is_transient(&error) => {}
                     Err(error) => return Poll::Ready(Err(error)),
                 }
+                continue;
             }
             return self.poll_copy_in(cx, pools, from, meter);
+        }
+    }
+
+    /// Reads what there is without being told that there is something.
+    fn copy_unasked(&mut self, pools: &Pools, from: &TcpStream, meter: &Meter<'_>) -> io::Result<usize> {
+        self.let_go(pools);
+        let mut buffer = pools.buffers.take(Size::Small);
+        match read_now(from, buffer.room()) {
+            Ok(bytes) => {
+                buffer.filled(bytes);
+                meter.count(bytes);
+                self.held = Held::Buffer(buffer);
+                Ok(bytes)
+            }
+            Err(error) => {
+                pools.buffers.give_back(buffer);
+                Err(error)
+            }
         }
     }
 

@@ -25,6 +25,25 @@ pub(super) fn poll_read(stream: &TcpStream, cx: &mut Context<'_>, room: &mut [u8
     }
 }
 
+/// Reads what is there, whether or not anybody has said that there is something.
+pub(super) fn read_now(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match recv(stream.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+            Err(nix::errno::Errno::EINTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// Whether the next byte is one that was sent as urgent (`SIOCATMARK`, `man 7 tcp`).
+pub(super) fn is_at_mark(stream: &TcpStream) -> bool {
+    const SIOCATMARK: libc::Ioctl = 0x8905;
+    let mut at: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as the stream is borrowed, and the kernel writes one int.
+    let failed = unsafe { libc::ioctl(stream.as_raw_fd(), SIOCATMARK, &raw mut at) };
+    failed == 0 && at != 0
+}
+
 /// Writes as much as the socket takes.
 pub(super) fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     poll_into(stream, cx, bytes.len(), || Ok(send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?))

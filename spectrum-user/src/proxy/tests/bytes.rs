@@ -6,6 +6,8 @@ use std::{
     thread,
 };
 
+use socket2::SockRef;
+
 use super::{Edge, MODES, listen};
 use crate::model::SpliceMode;
 
@@ -56,6 +58,33 @@ fn one_byte_back_and_forth() {
             server.write_all(&[!sent]).unwrap();
             client.read_exact(&mut byte).unwrap();
             assert_eq!(byte, [!sent]);
+        }
+    }
+}
+
+#[test]
+fn urgent_bytes_keep_their_place() {
+    for mode in MODES {
+        let (origin, address) = listen();
+        let edge = Edge::with(address, |app| app.splice = mode);
+        let (client, server) = edge.pair(&origin);
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let (mut writer, mut reader) = (from, to);
+            // Enough to count as bulk.
+            let bulk = vec![b'.'; 4 * MEBIBYTE];
+            thread::scope(|scope| {
+                scope.spawn(|| reader.read_exact(&mut vec![0; 4 * MEBIBYTE]).unwrap());
+                writer.write_all(&bulk).unwrap();
+            });
+            SockRef::from(from).send_out_of_band(b"break!").unwrap();
+            let mut read = [0; 13];
+            reader.read_exact(&mut read[..5]).unwrap();
+            // Where bytes are copied, an urgent one that ends a piece waits for the next piece (docs/operations.md, "Limits").
+            writer.write_all(b" and on").unwrap();
+            reader.read_exact(&mut read[5..]).unwrap();
+            assert_eq!(str::from_utf8(&read).unwrap(), "break! and on", "{mode:?}");
+            from.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(reader.read(&mut read).unwrap(), 0, "{mode:?}");
         }
     }
 }

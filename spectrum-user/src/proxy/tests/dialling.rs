@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Edge, listen, patient, reads_reset, reset};
+use super::{Edge, direct, listen, patient, reads_reset, reset};
 use crate::model::{AccessRule, RuleId, RuleMode, Scope, Target};
 
 #[test]
@@ -61,7 +61,7 @@ fn the_next_origin_is_tried_where_one_refuses() {
     let (origin, address) = listen();
     let (refusing, nobody) = listen();
     drop(refusing);
-    let mut edge = Edge::with(address, |app| app.origins.insert(0, format!("tcp://{nobody}").parse().unwrap()));
+    let mut edge = Edge::with(address, |app| app.origins = direct(&[nobody, address]));
     for _ in 0..4 {
         let (mut client, mut server) = edge.pair(&origin);
         client.write_all(b"x").unwrap();

@@ -4,12 +4,15 @@
 mod bytes;
 mod dialling;
 mod ending;
+mod header;
 mod limits;
 mod resets;
+mod tls;
 
 use std::{
     io::{self, Read as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,9 +22,10 @@ use tokio::sync::watch;
 
 use super::{AppTable, Arrivals, Telemetry, Workers, testing::application};
 use crate::{
-    listen::{Budget, Listeners},
-    model::{AccessRule, Application, DesiredState, SpliceMode},
+    listen::{Budget, Listeners, Sources},
+    model::{AccessRule, Application, DesiredState, Origins, SpliceMode},
     telemetry::{AppMetrics, AppShard, Counter, EventLog, EventReader, Metrics},
+    tls::Shared,
 };
 
 /// Longer than anything takes; no test waits this long unless it fails.
@@ -31,6 +35,8 @@ const MODES: [SpliceMode; 3] = [SpliceMode::Copy, SpliceMode::Splice, SpliceMode
 /// A running proxy with one application.
 struct Edge {
     address: SocketAddr,
+    /// Other descriptors of the listening sockets, as a successor has them.
+    listening: Vec<OwnedFd>,
     workers: Option<Workers>,
     table: watch::Sender<Arc<AppTable>>,
     state: DesiredState,
@@ -52,21 +58,28 @@ impl Edge {
     }
 
     fn within(budget: Budget, origin: SocketAddr, change: impl FnOnce(&mut Application)) -> Self {
-        let listeners = Listeners::bind(2).unwrap().sockets;
-        let port = listeners[0].local_addr().unwrap().port();
+        Self::holding(&Shared::default(), budget, origin, change)
+    }
+
+    fn holding(tls: &Shared, budget: Budget, origin: SocketAddr, change: impl FnOnce(&mut Application)) -> Self {
+        let listeners = Listeners::bind(2).unwrap();
+        let port = listeners.address().unwrap().port();
+        let listening = listeners.duplicates().unwrap();
         let mut app = application(port, port);
-        app.origins = vec![format!("tcp://{origin}").parse().unwrap()];
+        app.origins = direct(&[origin]);
         change(&mut app);
         let state = DesiredState { applications: vec![app], ..DesiredState::default() };
         let telemetry =
             Telemetry { metrics: Metrics::new(2), events: EventLog::start(None).unwrap(), arrivals: Arrivals::new(2) };
         let lines = telemetry.events.subscribe();
         let (table, published) =
-            watch::channel(Arc::new(AppTable::new(&state, Arc::default(), None, &telemetry.metrics)));
-        let workers = Workers::start_within(budget, listeners, &published, &telemetry).unwrap();
+            watch::channel(Arc::new(AppTable::new(&state, Arc::default(), tls, None, &telemetry.metrics)));
+        let workers =
+            Workers::start_within(budget, listeners.shares(2), &published, &telemetry, &Sources::default()).unwrap();
+        workers.open();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        Self { address, workers: Some(workers), table, state, telemetry, lines, runtime }
+        Self { address, listening, workers: Some(workers), table, state, telemetry, lines, runtime }
     }
 
     fn connect(&self) -> TcpStream {
@@ -81,7 +94,13 @@ impl Edge {
 
     fn publish(&mut self, rules: Vec<AccessRule>) {
         self.state.rules = rules;
-        let table = AppTable::new(&self.state, Arc::default(), Some(&self.table.borrow()), &self.telemetry.metrics);
+        let table = AppTable::new(
+            &self.state,
+            Arc::default(),
+            &Shared::default(),
+            Some(&self.table.borrow()),
+            &self.telemetry.metrics,
+        );
         self.table.send_replace(Arc::new(table));
     }
 
@@ -112,7 +131,19 @@ impl Edge {
         assert!(more.is_err(), "one event too many: {more:?}");
     }
 
+    /// Returns when no worker accepts any more.
+    fn pause(&mut self) {
+        let workers = self.workers.as_ref().unwrap();
+        assert!(self.runtime.block_on(workers.pause()));
+    }
+
+    fn leave(&mut self, deadline: Duration) -> super::DrainReport {
+        let mut workers = self.workers.take().unwrap();
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, workers.leave(deadline)).await }).unwrap()
+    }
+
     fn drain(&mut self, deadline: Duration) -> super::DrainReport {
+        self.listening.clear();
         let mut workers = self.workers.take().unwrap();
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, workers.drain(deadline)).await }).unwrap()
     }
@@ -125,6 +156,11 @@ impl Drop for Edge {
         }
         self.telemetry.events.close();
     }
+}
+
+/// Origins by address.
+fn direct(origins: &[SocketAddr]) -> Origins {
+    Origins::Direct(origins.iter().map(|origin| format!("tcp://{origin}").parse().unwrap()).collect())
 }
 
 fn listen() -> (TcpListener, SocketAddr) {

@@ -1,0 +1,18 @@
+//! Handshakes of one connection, with its client and with its origin, and what is known after them.
+//!
+//! Deliberately not here: certificates and what is asked of them (`crate::tls`), and the bytes afterwards (`relay`).
+
+mod accept;
+mod farewell;
+mod offer;
+#[cfg(feature = "legacy-tls")]
+mod older;
+mod session;
+mod wire;
+
+pub(super) use self::{
+    accept::{ClientTlsError, accept},
+    farewell::farewell,
+    offer::{OriginTlsError, offer},
+    session::{Input, Session},
+};
