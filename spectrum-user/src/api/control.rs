@@ -16,7 +16,10 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    daemon::{Asked, Call, DaemonStatus, Refusal, Reloaded, RuleAnswer, RuleRequest, Stream, View, Wanted, Wishes},
+    daemon::{
+        Asked, Call, DaemonStatus, Refusal, Reloaded, RuleAnswer, RuleRequest, Stream, UpgradeRequest, Upgraded, View,
+        Wanted, Wishes,
+    },
     model::RuleId,
 };
 
@@ -26,6 +29,7 @@ type Callers = mpsc::Sender<Call>;
 pub fn router(view: &Arc<View>, callers: &Callers) -> Router {
     let changes = Router::new()
         .route("/reload", post(reload))
+        .route("/upgrade", post(upgrade))
         .route("/rules", get(list).post(create))
         .route("/rules/{id}", get(one).patch(update).delete(delete))
         .with_state(callers.clone());
@@ -67,6 +71,11 @@ async fn reload(State(callers): State<Callers>, wishes: Option<Json<Wishes>>) ->
     ask::<_, Reloaded>(&callers, wishes, Call::Reload).await
 }
 
+async fn upgrade(State(callers): State<Callers>, request: Option<Json<UpgradeRequest>>) -> Response {
+    let request = request.map(|Json(request)| request).unwrap_or_default();
+    ask::<_, Upgraded>(&callers, request, Call::Upgrade).await
+}
+
 async fn about(callers: &Callers, id: &str, request: impl FnOnce(RuleId) -> RuleRequest) -> Response {
     match id.parse() {
         Ok(id) => call(callers, request(id)).await,
@@ -88,7 +97,8 @@ async fn ask<Q, A: Serialize>(callers: &Callers, request: Q, call: impl FnOnce(A
             (status, Json(refusal)).into_response()
         }
         // It drains: nothing changes any more.
-        _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "this process has stopped, or another one has taken over: ask again\n")
+            .into_response(),
     }
 }
 

@@ -79,6 +79,8 @@ impl Collector for KernelCollector {
         self.shield(&mut encoder)?;
         self.samples(&mut encoder)?;
         self.rules(&mut encoder)?;
+        self.origins(&mut encoder)?;
+        self.certificates(&mut encoder)?;
         self.verdicts(&mut encoder)
     }
 }
@@ -129,6 +131,39 @@ impl KernelCollector {
             }
         }
         Ok(())
+    }
+
+    fn origins(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Origins that are known now, by whether they live";
+        let mut metric = encoder.encode_descriptor("spectrum_origins", help, None, MetricType::Gauge)?;
+        for app in &self.0.desired().applications {
+            let origins = self.0.origins(app.id);
+            let up = origins.iter().filter(|origin| origin.is_up()).count();
+            let id = app.id.to_string();
+            for (state, count) in [("up", up), ("down", origins.len() - up)] {
+                let labels = [("app", id.as_str()), ("hostname", app.hostname.as_str()), ("state", state)];
+                ConstGauge::new(whole(count)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let certificates = self.0.certificates();
+        let help = "When a certificate ends, in seconds since 1970";
+        let name = "spectrum_certificate_not_after_seconds";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (certificate, not_after) in certificates.iter().filter_map(|one| Some((one, one.not_after?))) {
+            let path = certificate.path.to_string_lossy();
+            let first = certificate.names.first().map_or("", String::as_str);
+            let key_type = certificate.key_type.as_deref().unwrap_or_default();
+            let labels = [("path", &*path), ("name", first), ("key_type", key_type)];
+            ConstGauge::new(not_after).encode(metric.encode_family(&labels)?)?;
+        }
+        let help = "Certificates that have a problem: `spectrum status` says which";
+        let mut metric = encoder.encode_descriptor("spectrum_certificate_problems", help, None, MetricType::Gauge)?;
+        let problems = certificates.iter().filter(|certificate| !certificate.problems.is_empty()).count();
+        metric.encode_gauge(&(problems as u64))
     }
 
     fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -3,7 +3,7 @@
 //! `axum::serve` waits for a request as long as its connection lasts, and takes every connection there is. One that says
 //! nothing would hold a descriptor for good, and descriptors are what clients of applications are accepted with.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -19,7 +19,12 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{io::AsyncWriteExt as _, sync::Semaphore, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
 
 /// Connections of one listener at once. Whoever comes beyond is told so.
 const MOST: usize = 64;
@@ -42,36 +47,58 @@ pub enum Lasting {
     AtMost(Duration),
 }
 
-/// Until it is dropped. Connections that are open then go on.
-pub async fn serve<L: Listener>(mut listener: L, router: Router, lasting: Lasting) -> Infallible {
+/// Until `stop` says so: then connections that are open end with the answer that is under way, and `open` tells of them. One
+/// that was kept for further questions would go on to ask a process that is not the one that serves.
+pub async fn serve<L: Listener>(
+    mut listener: L,
+    router: Router,
+    lasting: Lasting,
+    open: TaskTracker,
+    mut stop: watch::Receiver<bool>,
+) {
     let router = router.layer(middleware::from_fn(whole));
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         // It waits out what accept(2) says of descriptors.
-        let (mut io, _) = listener.accept().await;
+        let (mut io, _) = tokio::select! {
+            biased;
+            () = told(&mut stop) => return,
+            accepted = listener.accept() => accepted,
+        };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             // The answer fits into an empty socket buffer: this waits for nobody.
             let _ = timeout(Duration::from_millis(10), io.write_all(FULL)).await;
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
+        let (service, mut stop) = (TowerToHyperService::new(router.clone()), stop.clone());
+        open.spawn(async move {
             let _place = place;
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
             let mut connection = pin!(server.serve_connection(TokioIo::new(io), service));
+            let time_is_over = async {
+                match lasting {
+                    Lasting::Unbounded => told(&mut stop).await,
+                    Lasting::AtMost(time) => drop(timeout(time, told(&mut stop)).await),
+                }
+            };
             // How it ended is the client's to know.
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return,
+                () = time_is_over => connection.as_mut().graceful_shutdown(),
+            }
             match lasting {
                 Lasting::Unbounded => drop(connection.await),
-                Lasting::AtMost(time) => {
-                    if timeout(time, connection.as_mut()).await.is_err() {
-                        connection.as_mut().graceful_shutdown();
-                        let _ = timeout(PATIENCE, connection).await;
-                    }
-                }
+                Lasting::AtMost(_) => drop(timeout(PATIENCE, connection).await),
             }
         });
     }
+}
+
+/// Ready when it is time to stop. Cancel safe.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Hands a request on when all of it is there.
@@ -95,7 +122,10 @@ mod tests {
     use std::io::Read as _;
 
     use axum::routing::get;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -104,7 +134,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // More than the sockets between hold.
         let large = Router::new().route("/", get(|| async { vec![b'x'; 64 << 20] }));
-        tokio::spawn(serve(listener, large, lasting));
+        tokio::spawn(async move {
+            let (_stop, stopped) = watch::channel(false);
+            serve(listener, large, lasting, TaskTracker::new(), stopped).await;
+        });
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         client
@@ -126,6 +159,28 @@ mod tests {
             read
         };
         tokio::task::spawn_blocking(read).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_kept_ends_when_another_process_serves() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let open = TaskTracker::new();
+        let router = Router::new().route("/", get(|| async { "x" }));
+        let serving = tokio::spawn(serve(listener, router, Lasting::Unbounded, open.clone(), stopped));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut answer = vec![0; 1024];
+        for _ in 0..2 {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            assert!(client.read(&mut answer).await.unwrap() > 0, "it is kept");
+        }
+        stop.send_replace(true);
+        assert_eq!(client.read(&mut answer).await.unwrap(), 0);
+        serving.await.unwrap();
+        open.close();
+        open.wait().await;
+        assert!(TcpStream::connect(address).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use super::{AppMetrics, AppShard, Counter, DIAL_STATUSES, Metrics, histogram::BOUNDS};
+use super::{AppMetrics, AppShard, Counter, DIAL_ERRORS, HANDSHAKES, Metrics, TLS_ERRORS, histogram::BOUNDS};
 
 /// Sums the shards when it is asked.
 #[derive(Debug)]
@@ -16,10 +16,13 @@ pub(super) struct ProxyCollector(pub(super) Metrics);
 
 type Read = fn(&AppShard) -> &Counter;
 
-const APP_COUNTERS: [(&str, &str, Read); 4] = [
+const APP_COUNTERS: [(&str, &str, Read); 5] = [
     ("spectrum_connections_opened", "Connections accepted and given to an application", |s| &s.opened),
     ("spectrum_connections_closed", "Of those, connections that ended, however they did", |s| &s.closed),
     ("spectrum_connections_denied", "Of those, connections that an access rule closed", |s| &s.denied),
+    ("spectrum_connections_limited", "Of those, connections over max_connections or max_connections_per_ip", |s| {
+        &s.limited
+    }),
     ("spectrum_spliced_bytes", "Bytes of either direction that never were in this process's memory", |s| {
         &s.spliced_bytes
     }),
@@ -38,6 +41,8 @@ impl Collector for ProxyCollector {
         bytes(&mut encoder, &apps)?;
         dial_errors(&mut encoder, &apps)?;
         dial_latency(&mut encoder, &apps)?;
+        handshakes(&mut encoder, &apps)?;
+        tls_errors(&mut encoder, &apps)?;
         self.node(&mut encoder)
     }
 }
@@ -95,15 +100,16 @@ fn bytes(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>
 fn dial_errors(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(
         "spectrum_dial_errors",
-        "Connections that no origin accepted, by status: 521 refused, 522 timed out, 523 unreachable, 524 local, 520 other",
+        "Connections that no origin accepted, by status (521 refused, 522 timed out, 523 unreachable, 524 local, \
+         530 to 532 not resolved, 520 other) and reason",
         None,
         MetricType::Counter,
     )?;
     for app in apps {
-        for (i, status) in DIAL_STATUSES.iter().enumerate() {
+        for (i, (status, reason)) in DIAL_ERRORS.iter().enumerate() {
             let errors = app.shards.iter().filter_map(|s| s.dial_errors.get(i)).map(Counter::value).sum();
             let status = status.to_string();
-            let labels = [("app", &*app.id), ("hostname", &*app.hostname), ("status", &*status)];
+            let labels = [("app", &*app.id), ("hostname", &*app.hostname), ("status", &*status), ("reason", reason)];
             counter(&mut metric, &labels, errors)?;
         }
     }
@@ -129,6 +135,43 @@ fn dial_latency(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppM
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
         metric.encode_family(&labels(app))?.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+fn handshakes(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "spectrum_tls_handshakes",
+        "Handshakes with clients, by version and by whether an earlier session went on",
+        None,
+        MetricType::Counter,
+    )?;
+    for app in apps.iter().filter(|app| app.terminates) {
+        for (i, (version, resumed)) in HANDSHAKES.iter().enumerate() {
+            let count = app.shards.iter().filter_map(|s| s.handshakes.get(i)).map(Counter::value).sum();
+            let resumed = if *resumed { "yes" } else { "no" };
+            let labels = [("app", &*app.id), ("hostname", &*app.hostname), ("version", version), ("resumed", resumed)];
+            counter(&mut metric, &labels, count)?;
+        }
+    }
+    Ok(())
+}
+
+fn tls_errors(encoder: &mut DescriptorEncoder<'_>, apps: &[std::sync::Arc<AppMetrics>]) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "spectrum_tls_errors",
+        "Clients that were not served for their TLS, by status (400 another name, 443 no handshake, 490 broken later, \
+         540 the edge is to blame) and reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for app in apps.iter().filter(|app| app.terminates) {
+        for (i, (status, reason)) in TLS_ERRORS.iter().enumerate() {
+            let errors = app.shards.iter().filter_map(|s| s.tls_errors.get(i)).map(Counter::value).sum();
+            let status = status.to_string();
+            let labels = [("app", &*app.id), ("hostname", &*app.hostname), ("status", &*status), ("reason", reason)];
+            counter(&mut metric, &labels, errors)?;
+        }
     }
     Ok(())
 }
@@ -176,7 +219,7 @@ mod tests {
             format!("spectrum_connections_opened_total{{{labels}}} 6"),
             format!("spectrum_connections_active{{{labels}}} 4"),
             format!("spectrum_bytes_total{{{labels},from=\"client\"}} 200"),
-            format!("spectrum_dial_errors_total{{{labels},status=\"521\"}} 2"),
+            format!("spectrum_dial_errors_total{{{labels},status=\"521\",reason=\"origin_refused\"}} 2"),
             format!("spectrum_dial_seconds_bucket{{le=\"0.0025\",{labels}}} 2"),
             format!("spectrum_dial_seconds_bucket{{le=\"+Inf\",{labels}}} 2"),
             "spectrum_connections_shed_total{reason=\"full\"} 2".to_owned(),

@@ -10,7 +10,10 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::AppMetrics;
-use crate::model::Country;
+use crate::{
+    model::Country,
+    tls::{ClientTls, OriginTls},
+};
 
 /// Something that happened to a connection. `Timestamp` is when.
 #[derive(Clone, Debug)]
@@ -22,7 +25,17 @@ pub struct Event {
     pub at: SystemTime,
     pub app: Arc<AppMetrics>,
     pub ip_firewall: bool,
+    /// The product's word for the header that the origin gets.
+    pub proxy_protocol: &'static str,
+    /// What the connection is called in that header.
+    pub unique_id: Option<String>,
     pub matched: Matched,
+    /// None: TLS passes through.
+    pub client_tls: Option<Box<ClientTls>>,
+    /// The product's word for how the application speaks TLS.
+    pub tls_mode: &'static str,
+    /// None: the origin is spoken to in clear, or was not reached.
+    pub origin_tls: Option<Box<OriginTls>>,
     pub client: SocketAddr,
     /// The network that announces the client's address: 0 where the database has none, none where there is no database.
     pub client_asn: Option<u32>,
@@ -45,6 +58,8 @@ pub enum EventKind {
     Connect,
     Disconnect,
     ClientFiltered,
+    TlsError,
+    ResolveOrigin,
     OriginError,
 }
 
@@ -68,6 +83,8 @@ impl EventKind {
             Self::Connect => "connect",
             Self::Disconnect => "disconnect",
             Self::ClientFiltered => "clientFiltered",
+            Self::TlsError => "tlsError",
+            Self::ResolveOrigin => "resolveOrigin",
             Self::OriginError => "originError",
         }
     }
@@ -116,7 +133,7 @@ struct Line<'a> {
     client_proto: &'static str,
     client_tcp_rtt: u128,
     client_tls_cipher: &'static str,
-    client_tls_client_hello_server_name: &'static str,
+    client_tls_client_hello_server_name: &'a str,
     client_tls_protocol: &'static str,
     client_tls_status: &'static str,
     colo_code: &'static str,
@@ -131,7 +148,7 @@ struct Line<'a> {
     origin_proto: &'static str,
     origin_tcp_rtt: u128,
     origin_tls_cipher: &'static str,
-    origin_tls_fingerprint: &'static str,
+    origin_tls_fingerprint: &'a str,
     origin_tls_mode: &'static str,
     origin_tls_protocol: &'static str,
     origin_tls_status: &'static str,
@@ -149,10 +166,24 @@ struct Extensions<'a> {
     edge_port: u16,
     reason: &'static str,
     spliced_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_tls_resumed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate_subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate_fingerprint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_tls_resumed: Option<bool>,
+    /// What verification would have said, where the mode asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_certificate_fault: Option<&'static str>,
 }
 
 impl<'a> Line<'a> {
     fn new(event: &'a Event) -> Self {
+        let (client, origin) = (event.client_tls.as_deref(), event.origin_tls.as_deref());
         Self {
             application: &event.app.id,
             client_asn: event.client_asn.unwrap_or(0),
@@ -163,10 +194,10 @@ impl<'a> Line<'a> {
             client_port: event.client.port(),
             client_proto: "tcp",
             client_tcp_rtt: event.client_rtt.as_nanos(),
-            client_tls_cipher: "UNK",
-            client_tls_client_hello_server_name: "",
-            client_tls_protocol: "none",
-            client_tls_status: "UNKNOWN",
+            client_tls_cipher: client.map_or("UNK", |tls| tls.cipher),
+            client_tls_client_hello_server_name: client.and_then(|tls| tls.server_name.as_deref()).unwrap_or_default(),
+            client_tls_protocol: client.map_or("none", |tls| tls.version),
+            client_tls_status: client.map_or("UNKNOWN", |tls| tls.status),
             colo_code: "",
             connect_timestamp: event.connected.map_or_else(String::new, timestamp),
             disconnect_timestamp: event.disconnected.map_or_else(String::new, timestamp),
@@ -177,12 +208,12 @@ impl<'a> Line<'a> {
             origin_port: event.origin.map_or(0, |origin| origin.port()),
             origin_proto: "tcp",
             origin_tcp_rtt: event.origin_rtt.as_nanos(),
-            origin_tls_cipher: "UNK",
-            origin_tls_fingerprint: "",
-            origin_tls_mode: "off",
-            origin_tls_protocol: "none",
-            origin_tls_status: "UNKNOWN",
-            proxy_protocol: "off",
+            origin_tls_cipher: origin.map_or("UNK", |tls| tls.cipher),
+            origin_tls_fingerprint: origin.map_or("", |tls| &tls.fingerprint),
+            origin_tls_mode: event.tls_mode,
+            origin_tls_protocol: origin.map_or("none", |tls| tls.version),
+            origin_tls_status: origin.map_or("UNKNOWN", |tls| tls.status),
+            proxy_protocol: event.proxy_protocol,
             status: event.status,
             timestamp: timestamp(event.at),
             extensions: Extensions {
@@ -191,6 +222,12 @@ impl<'a> Line<'a> {
                 edge_port: event.edge.port(),
                 reason: event.reason,
                 spliced_bytes: event.spliced_bytes,
+                unique_id: event.unique_id.as_deref(),
+                client_tls_resumed: client.map(|tls| tls.resumed),
+                client_certificate_subject: client.and_then(|tls| Some(&*tls.identity.as_ref()?.subject)),
+                client_certificate_fingerprint: client.and_then(|tls| Some(&*tls.identity.as_ref()?.fingerprint)),
+                origin_tls_resumed: origin.map(|tls| tls.resumed),
+                origin_certificate_fault: origin.and_then(|tls| Some(tls.fault?.as_str())),
             },
         }
     }
@@ -255,7 +292,9 @@ mod tests {
         assert_eq!(json["OriginIP"], "2001:db8::1");
         assert_eq!(json["ClientTcpRtt"], 1_000_000);
         assert_eq!(json["Timestamp"], "1970-01-01T00:00:01Z");
+        assert_eq!(json["ProxyProtocol"], "v2");
         assert_eq!(json["extensions"]["edge_port"], 22);
+        assert_eq!(json["extensions"]["unique_id"], "00ff");
     }
 
     fn event() -> Event {
@@ -267,7 +306,12 @@ mod tests {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
             app: Metrics::new(1).app(&app),
             ip_firewall: false,
+            proxy_protocol: "v2",
+            unique_id: Some("00ff".to_owned()),
             matched: Matched::Unknown,
+            client_tls: None,
+            tls_mode: "off",
+            origin_tls: None,
             client: "192.0.2.7:40000".parse().unwrap(),
             client_asn: Some(64500),
             client_country: Country::new("DE"),

@@ -12,8 +12,60 @@ use prometheus_client::registry::Registry;
 use super::{Counter, encode::ProxyCollector, histogram::Histogram};
 use crate::model::{AppId, Application};
 
-/// The status codes of a failed dial, in the order of [`AppShard::dial_errors`].
-pub const DIAL_STATUSES: [u16; 5] = [520, 521, 522, 523, 524];
+/// How a dial fails, by the product's status and this project's reason, in the order of [`AppShard::dial_errors`].
+pub const DIAL_ERRORS: [(u16, &str); 21] = [
+    (520, "origin_error"),
+    (521, "origin_refused"),
+    (522, "origin_timeout"),
+    (523, "origin_unreachable"),
+    (524, "dial_failed_here"),
+    (524, "no_source_port"),
+    (530, "origin_not_resolved"),
+    (531, "origin_has_no_record"),
+    (532, "origin_address_refused"),
+    (521, "origin_certificate_self_signed"),
+    (521, "origin_certificate_expired"),
+    (521, "origin_certificate_not_valid_yet"),
+    (521, "origin_certificate_wrong_name"),
+    (521, "origin_certificate_unknown_ca"),
+    (521, "origin_certificate_revoked"),
+    (521, "origin_certificate_invalid"),
+    (521, "origin_speaks_no_tls"),
+    (521, "origin_refused_handshake"),
+    (521, "origin_handshake_failed"),
+    (522, "origin_handshake_timeout"),
+    (540, "origin_tls_not_configured"),
+];
+
+/// Handshakes with clients that came to their end, by version and whether a session went on, in the order of
+/// [`AppShard::handshakes`].
+pub const HANDSHAKES: [(&str, bool); 6] = [
+    ("TLSv1.3", false),
+    ("TLSv1.3", true),
+    ("TLSv1.2", false),
+    ("TLSv1.2", true),
+    ("TLSv1.1", false),
+    ("TLSv1", false),
+];
+
+/// How TLS with a client fails, by the product's status and this project's reason, in the order of [`AppShard::tls_errors`].
+pub const TLS_ERRORS: [(u16, &str); 15] = [
+    (400, "client_asks_for_another_name"),
+    (443, "client_handshake_timeout"),
+    (443, "client_handshake_too_long"),
+    (443, "client_certificate_missing"),
+    (443, "client_certificate_refused"),
+    (443, "client_speaks_no_tls"),
+    (443, "client_handshake_nothing_in_common"),
+    (443, "client_handshake_failed"),
+    (443, "client_handshake_broken"),
+    (443, "max_handshakes"),
+    (443, "max_handshakes_per_ip"),
+    (443, "handshake_shed"),
+    (490, "client_tls_error"),
+    (540, "no_certificate"),
+    (540, "no_client_ca"),
+];
 
 /// Everything that is counted in this process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +85,8 @@ pub struct AppMetrics {
     pub id: String,
     pub hostname: String,
     pub protocol: String,
+    /// Whether TLS ends at the edge.
+    pub terminates: bool,
     pub(super) shards: Box<[AppShard]>,
 }
 
@@ -44,13 +98,17 @@ pub struct AppShard {
     pub closed: Counter,
     /// Closed by access rules, at accept or by a later rule.
     pub denied: Counter,
+    /// Turned away because the application, or the client, had as many connections as it may.
+    pub limited: Counter,
     /// Read from clients.
     pub client_bytes: Counter,
     /// Read from origins.
     pub origin_bytes: Counter,
     /// Of both, what went through a pipe and not through a buffer.
     pub spliced_bytes: Counter,
-    pub dial_errors: [Counter; DIAL_STATUSES.len()],
+    pub dial_errors: [Counter; DIAL_ERRORS.len()],
+    pub handshakes: [Counter; HANDSHAKES.len()],
+    pub tls_errors: [Counter; TLS_ERRORS.len()],
     pub dial_latency: Histogram,
 }
 
@@ -81,12 +139,15 @@ impl Metrics {
                 id: app.id.to_string(),
                 hostname: app.hostname.clone(),
                 protocol: app.protocol.to_string(),
+                terminates: app.tls.mode.terminates(),
                 shards: self.0.workers.iter().map(|_| AppShard::default()).collect(),
             })
         };
         let mut apps = self.known_apps();
         let known = apps.entry(app.id).or_insert_with(fresh);
-        if known.hostname != app.hostname || known.protocol != app.protocol.as_str() {
+        let same = (&*known.hostname, &*known.protocol, known.terminates)
+            == (&*app.hostname, app.protocol.as_str(), app.tls.mode.terminates());
+        if !same {
             *known = fresh();
         }
         Arc::clone(known)
@@ -95,6 +156,11 @@ impl Metrics {
     /// The counters of an application that has some.
     pub fn known(&self, id: AppId) -> Option<Arc<AppMetrics>> {
         self.known_apps().get(&id).cloned()
+    }
+
+    /// Connections that are open now.
+    pub fn open(&self) -> u64 {
+        self.apps().iter().map(|app| app.active()).sum()
     }
 
     /// Forgets applications that are in no table any more and have no connection left.

@@ -28,6 +28,8 @@ pub enum NodeEventKind {
     RuleBegan,
     /// It is not any more.
     RuleEnded,
+    /// A certificate comes near its end, or has come to it.
+    CertificateEnding,
 }
 
 impl NodeEventKind {
@@ -39,6 +41,7 @@ impl NodeEventKind {
             Self::ProtectionEnded => "protectionEnded",
             Self::RuleBegan => "ruleBegan",
             Self::RuleEnded => "ruleEnded",
+            Self::CertificateEnding => "certificateEnding",
         }
     }
 }

@@ -16,9 +16,10 @@ use std::{
             AtomicBool, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread::{self, JoinHandle, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
@@ -30,6 +31,12 @@ use crate::model::EventSink;
 
 /// Events waiting for the writer.
 const QUEUE: usize = 16_384;
+/// Events of the node that may wait besides.
+const NODE_EVENTS: usize = 1024;
+/// How long the end of the process waits for a writer that does not get rid of its lines.
+const LAST: Duration = Duration::from_secs(2);
+/// Between two complaints of the log.
+const TOLD: Duration = Duration::from_secs(10);
 /// Between two looks at the queue.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,14 +55,22 @@ struct Shared {
     dropped: AtomicU64,
     written: AtomicU64,
     subscribers: Mutex<Vec<Subscriber>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Writer>>,
     /// To wake it without taking the lock above.
     thread: std::sync::OnceLock<Thread>,
     has_sink: bool,
 }
 
+#[derive(Debug)]
+struct Writer {
+    thread: JoinHandle<()>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+}
+
 /// What a line is made of.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one, which a box would cost an allocation")]
 enum Entry {
     Connection(Event),
     Node(NodeEvent),
@@ -99,12 +114,16 @@ impl EventLog {
             has_sink: sink.is_some(),
         });
         let writer = Arc::clone(&shared);
+        let (running, ended) = sync_channel(0);
         let thread = thread::Builder::new()
             .name("events".to_owned())
-            .spawn(move || writer.write_all(out))
+            .spawn(move || {
+                writer.write_all(out);
+                drop(running);
+            })
             .map_err(EventLogError::Thread)?;
         let _ = shared.thread.set(thread.thread().clone());
-        *lock(&shared.writer) = Some(thread);
+        *lock(&shared.writer) = Some(Writer { thread, ended });
         Ok(Self(shared))
     }
 
@@ -132,10 +151,18 @@ impl EventLog {
 
     /// Hands an event of the node over. There are few, and the queue has room for them when it is full of connections'.
     pub fn tell(&self, event: NodeEvent) {
-        if self.is_wanted() {
-            lock(&self.0.queue).push(Entry::Node(event));
-            self.0.call();
+        if !self.is_wanted() {
+            return;
         }
+        {
+            let mut queue = lock(&self.0.queue);
+            if queue.len() >= QUEUE + NODE_EVENTS {
+                self.0.dropped.fetch_add(1, Relaxed);
+                return;
+            }
+            queue.push(Entry::Node(event));
+        }
+        self.0.call();
     }
 
     /// Every line from now on. Lines that the reader is too slow for are dropped, and it can ask how many.
@@ -144,6 +171,11 @@ impl EventLog {
         lock(&self.0.subscribers).push(subscriber);
         self.0.wanted.store(true, Relaxed);
         reader
+    }
+
+    /// Ends the readers, when they have what was written until now.
+    pub fn dismiss(&self) {
+        lock(&self.0.subscribers).clear();
     }
 
     /// Events that did not fit into the queue, or could not be written.
@@ -160,12 +192,16 @@ impl EventLog {
         registry.register_collector(Box::new(self.clone()));
     }
 
-    /// Writes what is queued and ends the writer.
+    /// Writes what is queued and ends the writer, unless nobody takes it: a full pipe must not keep this process.
     pub fn close(&self) {
         self.0.closing.store(true, Release);
         self.0.wake();
-        let writer = lock(&self.0.writer).take();
-        if writer.is_some_and(|writer| writer.join().is_err()) {
+        let Some(Writer { thread, ended }) = lock(&self.0.writer).take() else { return };
+        if ended.recv_timeout(LAST) == Err(RecvTimeoutError::Timeout) {
+            let left = std::mem::take(&mut *lock(&self.0.queue)).len() as u64;
+            self.0.dropped.fetch_add(left, Relaxed);
+            log::error!("nobody takes the events: the last ones, {left} and what is being written, are lost");
+        } else if thread.join().is_err() {
             log::error!("the thread that writes events has panicked");
         }
     }
@@ -187,6 +223,7 @@ impl Shared {
     fn write_all(&self, mut sink: Sink) {
         let mut bytes = Vec::new();
         let mut batch = Vec::new();
+        let mut told = None;
         loop {
             let closing = self.closing.load(Acquire);
             std::mem::swap(&mut *lock(&self.queue), &mut batch);
@@ -197,14 +234,14 @@ impl Shared {
                 self.sleep();
                 continue;
             }
-            self.write(&mut sink, &mut batch, &mut bytes);
+            self.write(&mut sink, &mut batch, &mut bytes, &mut told);
             if !closing {
                 thread::park_timeout(PAUSE);
             }
         }
     }
 
-    fn write(&self, sink: &mut Sink, batch: &mut Vec<Entry>, bytes: &mut Vec<u8>) {
+    fn write(&self, sink: &mut Sink, batch: &mut Vec<Entry>, bytes: &mut Vec<u8>, told: &mut Option<Instant>) {
         let mut subscribers = lock(&self.subscribers);
         let count = batch.len() as u64;
         for event in batch.drain(..) {
@@ -219,14 +256,17 @@ impl Shared {
         }
         self.wanted.store(self.has_sink || !subscribers.is_empty(), Relaxed);
         drop(subscribers);
-        match sink.write(bytes) {
-            Ok(()) => self.written.fetch_add(count, Relaxed),
-            Err(error) => {
-                // Once per batch, so at most a few times a second; the events are gone, the traffic is not.
-                log::error!("{count} events could not be written: {error}");
-                self.dropped.fetch_add(count, Relaxed)
-            }
-        };
+        let (written, outcome) = sink.write(bytes);
+        let lost = count.saturating_sub(written);
+        self.written.fetch_add(count - lost, Relaxed);
+        self.dropped.fetch_add(lost, Relaxed);
+        // The events are gone, the traffic is not; a full disk says the same twenty times a second.
+        if let Err(error) = outcome
+            && told.is_none_or(|last| last.elapsed() >= TOLD)
+        {
+            log::error!("{lost} events could not be written: {error}");
+            *told = Some(Instant::now());
+        }
         bytes.clear();
         bytes.shrink_to(1 << 20);
     }
