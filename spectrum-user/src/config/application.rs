@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use super::{
     diagnostic::{Fault, Place},
-    edge_ips, extensions, origins,
-    reader::{Found, Table},
+    edge_ips, extensions, origins, proxy_protocol,
+    reader::Table,
+    tls,
     zone::{self, Zones},
 };
 use crate::model::{
-    AppId, Application, DirectOrigin, EdgeIps, PortRange, Protocol, Rates, SpliceMode, SynCookies, Timeouts, Transport,
-    UdpFilters, ZoneId,
+    AppId, Application, Balance, ConnectionLimits, EdgeIps, HealthCheck, Origins, PortRange, Protocol, ProxyProtocol,
+    Rates, SpliceMode, SynCookies, Timeouts, Tls, Transport, UdpFilters, ZoneId,
 };
 
 /// An application of the file: everything but the addresses it gets.
@@ -22,9 +23,13 @@ pub struct Declared {
     pub hostname: String,
     pub protocol: Protocol,
     pub edge_ips: EdgeIps,
-    /// At least one, each with as many ports as `protocol` has.
-    pub origins: Vec<DirectOrigin>,
+    pub origins: Origins,
+    pub balance: Balance,
+    pub health_check: Option<HealthCheck>,
+    pub limits: ConnectionLimits,
     pub ip_firewall: bool,
+    pub proxy_protocol: ProxyProtocol,
+    pub tls: Tls,
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
     pub syn_cookies: SynCookies,
@@ -41,7 +46,7 @@ pub(crate) struct Places {
     pub(crate) edge_ips: Place,
     /// One for each static address.
     pub(crate) addresses: Vec<Place>,
-    /// One for each origin.
+    /// One for each origin by address.
     pub(crate) origins: Vec<Place>,
 }
 
@@ -56,7 +61,12 @@ impl Declared {
             edge_ips: self.edge_ips.clone(),
             addresses,
             origins: self.origins.clone(),
+            balance: self.balance,
+            health_check: self.health_check.clone(),
+            limits: self.limits,
             ip_firewall: self.ip_firewall,
+            proxy_protocol: self.proxy_protocol,
+            tls: self.tls.clone(),
             timeouts: self.timeouts,
             splice: self.splice,
             syn_cookies: self.syn_cookies,
@@ -79,21 +89,30 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
     let origins = origins::read(&mut table, protocol.as_ref());
     let named = table.string("zone");
     let ip_firewall = table.boolean("ip_firewall").is_some_and(|found| found.value);
-    let extensions = extensions::read(&mut table, protocol.as_ref().map(|found| found.value.transport));
+    let transport = protocol.as_ref().map(|found| found.value.transport);
+    let version = proxy_protocol::read(&mut table, transport);
+    let mode = tls::mode(&mut table, transport);
+    let extensions = extensions::read(&mut table, transport);
+    let proxy_protocol = proxy_protocol::together(version, extensions.proxy_tlvs, mode, &table);
+    let tls = tls::together(mode, extensions.tls, &table);
     read_unbuilt(&mut table);
     let zone = dns.name.as_ref().and_then(|hostname| zones.of(hostname, named.as_ref(), &table));
     table.finish_with(|key| extensions::is_one(key).then(|| format!("it belongs into extensions = {{ {key} = … }}")));
 
     let (protocol, hostname, edge_ips, origins) = (protocol?, dns.name?, edge_ips?, origins?);
-    let (origins, origin_places) = origins.into_iter().map(|found| (found.value, found.place)).unzip();
     Some(Declared {
         id: id.as_ref().map_or_else(|| derive(&hostname.value, &protocol.value), |found| found.value),
         zone: zone?,
         hostname: hostname.value,
         protocol: protocol.value,
         edge_ips: edge_ips.value,
-        origins,
+        origins: origins.value,
+        balance: extensions.balance,
+        health_check: extensions.health_check,
+        limits: extensions.limits,
         ip_firewall,
+        proxy_protocol,
+        tls,
         timeouts: extensions.timeouts,
         splice: extensions.splice,
         syn_cookies: extensions.syn_cookies,
@@ -104,7 +123,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
             protocol: protocol.place,
             edge_ips: edge_ips.place,
             addresses: edge_ips.addresses,
-            origins: origin_places,
+            origins: origins.places,
         },
     })
 }
@@ -141,27 +160,8 @@ fn read_unbuilt(table: &mut Table<'_>) {
         &["http", "https", "worker"],
         "write \"direct\": bytes are relayed as they are",
     );
-    table.only("tls", "off", &["flexible", "full", "strict"], "write \"off\": TLS passes through to the origin");
     // Stored and echoed by the product's API; one node has no routes to choose between.
     table.boolean("argo_smart_routing");
-    read_proxy_protocol(table);
     table.later("virtual_network_id", "write the origin's address as this host reaches it");
     table.later("origin_worker_id", "remove it");
-}
-
-/// The enum, or the older boolean and `spp`.
-fn read_proxy_protocol(table: &mut Table<'_>) {
-    let advice = "write \"off\"";
-    match table.value("proxy_protocol") {
-        Some((place, toml::de::DeValue::Boolean(on))) => {
-            table.boolean("proxy_protocol");
-            if *on {
-                table.findings().error(&place, Fault::later("proxy_protocol = true (v1)", advice));
-            }
-        }
-        _ => table.only("proxy_protocol", "off", &["v1", "v2", "simple"], advice),
-    }
-    if let Some(Found { value: true, place }) = table.boolean("spp") {
-        table.findings().error(&place, Fault::later("spp = true (Simple Proxy Protocol)", "remove it"));
-    }
 }

@@ -12,7 +12,7 @@ use super::{
     diagnostic::{Fault, Place},
     findings::Findings,
 };
-use crate::model::{AppId, DirectOrigin, Edge, EdgeIps, Transport};
+use crate::model::{AppId, DirectOrigin, Edge, EdgeIps, Sources, Transport};
 
 /// What two applications may share an edge address by, before dynamic ones have got theirs.
 #[derive(PartialEq, Eq, Hash)]
@@ -55,6 +55,16 @@ pub(crate) fn host(findings: &Findings<'_>, edge: &Edge, pools: &[Place], applic
                 let fault = Fault::new(format!("{address} is neither in a pool nor an address of this host"));
                 findings.error(place, fault.help("add its prefix to `pools` of [edge], or put it on an interface"));
             }
+        }
+    }
+}
+
+/// Connections to origins can only come from addresses that this host has.
+pub(super) fn sources(findings: &Findings<'_>, sources: &Sources, places: &[Place], host: &[IpAddr]) {
+    for (address, place) in sources.addresses.iter().zip(places) {
+        if !host.iter().any(|own| own.to_canonical() == *address) {
+            let fault = Fault::new(format!("{address} is not an address of this host"));
+            findings.error(place, fault.help("write one that `ip address` shows, or put it on an interface"));
         }
     }
 }
@@ -151,7 +161,7 @@ fn loops(findings: &Findings<'_>, edge: &Edge, applications: &[Declared]) {
             .find(|other| other.protocol.transport == origin.transport && other.protocol.ports.overlaps(origin.ports))
     };
     for application in applications {
-        for (origin, place) in application.origins.iter().zip(&application.places.origins) {
+        for (origin, place) in application.origins.direct().iter().zip(&application.places.origins) {
             let fault = if let Some(pool) = edge.pools.iter().find(|pool| pool.contains(&origin.address)) {
                 Fault::new(format!("the origin {origin} is in the pool {pool}: the edge would connect to itself"))
             } else if let Some(owner) = owner(origin) {

@@ -3,6 +3,7 @@
 //! File shapes never leave here. Deliberately not here: the addresses that dynamic applications get (`state`), and
 //! anything that asks the kernel.
 
+mod acme;
 mod application;
 mod check;
 mod diagnostic;
@@ -12,8 +13,10 @@ mod extensions;
 mod file;
 mod findings;
 mod geo;
+mod health_check;
 mod node;
 mod origins;
+mod proxy_protocol;
 mod reader;
 mod rule;
 mod shield;
@@ -23,6 +26,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 mod zone;
 
 use std::{collections::HashSet, net::IpAddr, path::Path, sync::Arc};
@@ -77,7 +81,7 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
     }
     let findings = Findings::new(&source);
     let mut root = Table::root(tree.get_ref(), &findings);
-    let (mut node, udp_fragments) = node::read(&mut root);
+    let node::ReadNode { mut node, udp_fragments, sources } = node::read(&mut root);
     let mut read_edge = edge::read(&mut root);
     read_edge.edge.udp_fragments = udp_fragments;
     let zones = zone::read(&mut root);
@@ -85,13 +89,14 @@ fn read(text: &str, name: &str, host_addresses: Option<&[IpAddr]>) -> Result<Con
     let (geo, geo_places) = geo::read(&mut root);
     let rules = rule::read(&mut root, &zones, &geo);
     node.geo = geo;
-    root.later("tls", "remove it: TLS passes through to the origin");
+    node.tls = tls::node(&mut root);
     root.later("dns", "remove it, and publish the addresses that `spectrum status` shows");
     root.finish();
     let edge::ReadEdge { edge, pools } = read_edge;
     check::file(&findings, &edge, &applications);
     if let Some(addresses) = host_addresses {
         check::host(&findings, &edge, &pools, &applications, addresses);
+        check::sources(&findings, &node.sources, &sources, addresses);
     }
     let notes = findings.finish()?;
     Ok(Config { node, edge, zones: zones.list, applications, rules, notes, pools, geo_places, source })

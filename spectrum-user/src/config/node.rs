@@ -7,19 +7,33 @@ use std::{
 };
 
 use super::{
-    diagnostic::Fault,
+    diagnostic::{Fault, Place},
     reader::{Found, Table},
     shield, text,
 };
-use crate::model::{EventSink, Filter, Geo, Instance, Node, Shield, UdpFragments, XdpMode};
+use crate::model::{
+    EventSink, Filter, Geo, Instance, Node, NodeTls, PortRange, Shield, Sources, UdpFragments, XdpMode,
+};
 
-/// Reads the five tables, and what `[node]` says of fragments. What could not be used is reported and stands in the result
-/// as its default.
-pub(super) fn read(root: &mut Table<'_>) -> (Node, UdpFragments) {
+/// The node, and what belongs to it and stands elsewhere in the model.
+pub(super) struct ReadNode {
+    pub(super) node: Node,
+    pub(super) udp_fragments: UdpFragments,
+    /// Where each source address stands.
+    pub(super) sources: Vec<Place>,
+}
+
+/// Reads the five tables. What could not be used is reported and stands in the result as its default.
+pub(super) fn read(root: &mut Table<'_>) -> ReadNode {
     let example = "{ interfaces = [\"eth0\"] }, or a table [node] with that key";
     let table = root.require("node", example, |root, key| root.table(key, "[node]"));
-    let nothing = || (default(&Instance::default()), UdpFragments::default());
-    let (mut node, udp_fragments) = table.map_or_else(nothing, read_node);
+    let nothing = || ReadNode {
+        node: default(&Instance::default()),
+        udp_fragments: UdpFragments::default(),
+        sources: Vec::new(),
+    };
+    let mut read = table.map_or_else(nothing, read_node);
+    let node = &mut read.node;
     if let Some(api) = root.table("api", "[api]")
         && let Some(listen) = read_api(api)
     {
@@ -28,7 +42,7 @@ pub(super) fn read(root: &mut Table<'_>) -> (Node, UdpFragments) {
     node.metrics = root.table("metrics", "[metrics]").and_then(read_metrics);
     node.events = root.table("events", "[events]").and_then(read_events);
     node.shield = shield::read(root);
-    (node, udp_fragments)
+    read
 }
 
 fn default(instance: &Instance) -> Node {
@@ -43,6 +57,8 @@ fn default(instance: &Instance) -> Node {
         drain: Duration::from_secs(30),
         shield: Shield::default(),
         geo: Geo::default(),
+        sources: Sources::default(),
+        tls: NodeTls::default(),
     }
 }
 
@@ -52,7 +68,7 @@ fn state_dir(instance: &Instance) -> PathBuf {
     if *instance == Instance::default() { base.to_owned() } else { base.join(instance.as_str()) }
 }
 
-fn read_node(mut table: Table<'_>) -> (Node, UdpFragments) {
+fn read_node(mut table: Table<'_>) -> ReadNode {
     let instance = table.parsed("instance", instance).map(|found| found.value).unwrap_or_default();
     let mut node = default(&instance);
     let modes = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic, XdpMode::Off].map(|mode| (mode.as_str(), mode));
@@ -71,13 +87,16 @@ fn read_node(mut table: Table<'_>) -> (Node, UdpFragments) {
     if let Some(found) = table.integer("workers", &(0..MOST_WORKERS + 1)) {
         node.workers = usize::try_from(found.value).unwrap_or_default();
     }
-    if let Some(found) = table.parsed("drain", |value| text::duration(value, LONGEST_DRAIN)) {
-        node.drain = found.value;
+    if let Some(drain) = table.duration("drain", LONGEST_DRAIN) {
+        node.drain = drain;
     }
     let fragments = table.choice("udp_fragments", &[("drop", UdpFragments::Drop), ("pass", UdpFragments::Pass)]);
+    let (sources, source_places) = read_sources(&mut table);
+    node.sources = sources;
     table.later("existing_connections", "remove it");
     table.finish();
-    (node, fragments.map(|found| found.value).unwrap_or_default())
+    let udp_fragments = fragments.map(|found| found.value).unwrap_or_default();
+    ReadNode { node, udp_fragments, sources: source_places }
 }
 
 fn instance(value: &str) -> Result<Instance, Fault> {
@@ -101,6 +120,30 @@ fn distinct(table: &Table<'_>, found: Vec<Found<String>>) -> Vec<String> {
         }
     }
     names
+}
+
+/// What connections to origins come from.
+fn read_sources(table: &mut Table<'_>) -> (Sources, Vec<Place>) {
+    let addresses =
+        table.list("source_addresses", None, |value| {
+            let address = text::address(value)?;
+            match text::no_host(address) {
+                Some(why) => Err(Fault::new(format!("{address} cannot be a source: it is {why}"))
+                    .help("write an address of this host")),
+                None => Ok(address),
+            }
+        });
+    let addresses = addresses.map(|found| found.value).unwrap_or_default();
+    let (addresses, places) = addresses.into_iter().map(|found| (found.value, found.place)).unzip();
+    let ports = table.parsed("source_ports", |value| {
+        let range = value
+            .split_once('-')
+            .and_then(|(first, last)| PortRange::new(first.trim().parse().ok()?, last.trim().parse().ok()?).ok());
+        range.ok_or_else(|| {
+            Fault::new(format!("`{value}` is not a range of ports from 1 to 65535")).help("write \"20000-60999\"")
+        })
+    });
+    (Sources { addresses, ports: ports.map(|found| found.value) }, places)
 }
 
 fn read_api(mut table: Table<'_>) -> Option<Vec<PathBuf>> {

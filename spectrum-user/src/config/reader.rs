@@ -3,7 +3,10 @@
 //!
 //! A key is known once it has been asked for; `Table::finish` refuses the others.
 
-use std::{ops::Range, time::SystemTime};
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 
 use toml::{
     Spanned,
@@ -13,7 +16,7 @@ use toml::{
 use super::{
     diagnostic::{Fault, Place},
     findings::Findings,
-    suggest,
+    suggest, text,
 };
 
 /// A value and where it stands.
@@ -101,6 +104,11 @@ impl<'t> Table<'t> {
         read(self, key)
     }
 
+    /// A value of whatever kind.
+    pub(super) fn any(&mut self, key: &'static str) -> Option<(Place, &'t DeValue<'t>)> {
+        self.take(key)
+    }
+
     pub(super) fn string(&mut self, key: &'static str) -> Option<Found<&'t str>> {
         let (place, value) = self.take(key)?;
         self.expect_string(place, value)
@@ -133,6 +141,16 @@ impl<'t> Table<'t> {
         let fault = Fault::new(format!("`{key}` is a whole number from {} to {last}", within.start));
         self.findings.error(&place, fault.help(format!("write {key} = {}", within.start)));
         None
+    }
+
+    /// As [`Self::integer`], of numbers that fit.
+    pub(super) fn whole(&mut self, key: &'static str, within: Range<u32>) -> Option<u32> {
+        self.integer(key, &(within.start.into()..within.end.into())).and_then(|found| u32::try_from(found.value).ok())
+    }
+
+    /// `500ms`, `5s`, `2m`: see [`text::duration`].
+    pub(super) fn duration(&mut self, key: &'static str, longest: Duration) -> Option<Duration> {
+        self.parsed(key, |value| text::duration(value, longest)).map(|found| found.value)
     }
 
     /// A moment, as RFC 3339 writes it in UTC: a string, or a date of TOML.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{reader::Table, text};
+use super::reader::Table;
 use crate::model::{AutoRules, AutoSettings, Shield};
 
 pub(super) fn read(root: &mut Table<'_>) -> Shield {
@@ -26,8 +26,8 @@ fn read_auto(table: &mut Table<'_>, auto: &mut AutoSettings) {
             *limit = u32::try_from(found.value).unwrap_or(u32::MAX);
         }
     }
-    if let Some(found) = table.parsed("auto_duration", |value| text::duration(value, LONGEST)) {
-        auto.duration = found.value;
+    if let Some(duration) = table.duration("auto_duration", LONGEST) {
+        auto.duration = duration;
     }
     if let Some(found) = table.integer("auto_most", &(1..MOST + 1)) {
         auto.most = usize::try_from(found.value).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::diagnostic::Fault;
+pub(super) use crate::model::no_host;
 
 /// A hostname, in lower case (RFC 1123, section 2.1).
 pub(super) fn hostname(text: &str) -> Result<String, Fault> {
@@ -99,19 +100,6 @@ pub(super) fn canonical(address: IpAddr) -> Result<IpAddr, Fault> {
         );
     }
     Ok(address)
-}
-
-/// What makes an address no end of a connection, if anything.
-pub(super) fn no_host(address: IpAddr) -> Option<&'static str> {
-    match address {
-        address if address.is_unspecified() => Some("the unspecified address"),
-        address if address.is_multicast() => Some("a multicast address"),
-        IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
-        IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("an address of \"this network\" (0.0.0.0/8)"),
-        IpAddr::V4(v4) if v4.octets()[0] >= 240 => Some("a reserved address (240.0.0.0/4)"),
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address, which needs an interface"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{AppId, DirectOrigin, EdgeIps, PacketRate, Protocol, ZoneId};
+use super::{
+    AppId, Balance, ConnectionLimits, EdgeIps, HealthCheck, Origins, PacketRate, Protocol, ProxyProtocol, Tls, ZoneId,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
@@ -15,9 +17,14 @@ pub struct Application {
     pub edge_ips: EdgeIps,
     /// What it has: canonical (never IPv4-mapped), sorted, at least one.
     pub addresses: Vec<IpAddr>,
-    /// At least one, each with as many ports as `protocol` has.
-    pub origins: Vec<DirectOrigin>,
+    pub origins: Origins,
+    pub balance: Balance,
+    /// None: only dials tell whether an origin lives.
+    pub health_check: Option<HealthCheck>,
+    pub limits: ConnectionLimits,
     pub ip_firewall: bool,
+    pub proxy_protocol: ProxyProtocol,
+    pub tls: Tls,
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
     pub syn_cookies: SynCookies,
@@ -31,13 +38,41 @@ pub struct Application {
 pub struct Timeouts {
     /// For the origin to accept a connection.
     pub connect: Duration,
+    /// For a TLS handshake to be over, on either side.
+    pub handshake: Duration,
     /// For any byte in either direction; none: TCP keepalive alone decides.
     pub idle: Option<Duration>,
+    pub keepalive: Keepalive,
+    /// How long sent bytes may stay unacknowledged, closed windows included.
+    pub user: Duration,
+}
+
+/// When a silent peer is asked whether it is there. Whole seconds: the kernel takes nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    pub idle: Duration,
+    pub interval: Duration,
+    /// Questions without an answer that end a connection.
+    pub count: u32,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), idle: None }
+        Self {
+            connect: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
+            idle: None,
+            keepalive: Keepalive::default(),
+            // It also takes the place of the keepalive count, so it is shorter than idle + interval * count: what
+            // answers nothing is gone 90 seconds after its last sign of life.
+            user: Duration::from_secs(90),
+        }
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { idle: Duration::from_mins(1), interval: Duration::from_secs(15), count: 4 }
     }
 }
 

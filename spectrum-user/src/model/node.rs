@@ -1,8 +1,13 @@
 //! What is particular to this machine.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
 
-use super::{Geo, Shield};
+use super::{Geo, NodeTls, PortRange, Shield};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -21,6 +26,17 @@ pub struct Node {
     pub shield: Shield,
     /// Where networks and countries are looked up.
     pub geo: Geo,
+    pub sources: Sources,
+    pub tls: NodeTls,
+}
+
+/// What connections to origins come from. As it is by default, the kernel chooses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Addresses of this host: the next one is taken where one has no port left for an origin.
+    pub addresses: Vec<IpAddr>,
+    /// Ports to choose from, inside of `net.ipv4.ip_local_port_range`.
+    pub ports: Option<PortRange>,
 }
 
 /// Where the XDP program is attached, and how.

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::model::{
-    AppId, ClosedPorts, Connectivity, EdgeIps, EventSink, Instance, RuleMode, Scope, SpliceMode, UdpFragments, XdpMode,
-    ZoneId,
+    AppId, ClosedPorts, Connectivity, EdgeIps, EventSink, Instance, ProxyProtocol, RuleMode, Scope, SpliceMode,
+    TlsMode, Tlvs, UdpFragments, XdpMode, ZoneId,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/spectrum.example.toml");
@@ -16,10 +16,12 @@ fn the_shipped_example_is_right() {
     assert_eq!(config.node.filter.interfaces, ["eth0"]);
     assert_eq!(config.node.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
     assert_eq!(config.node.events, Some(EventSink::File(PathBuf::from("/var/log/spectrum/events.jsonl"))));
-    assert_eq!(config.applications.len(), 4);
-    assert_eq!(config.applications[2].timeouts.idle, Some(Duration::from_hours(1)));
-    assert_eq!(config.applications[2].origins.len(), 2);
-    assert_eq!(config.applications[3].edge_ips, EdgeIps::Dynamic(Connectivity::Ipv4));
+    assert_eq!(config.applications.len(), 6);
+    assert_eq!(config.applications[1].tls.mode, TlsMode::Strict);
+    assert_eq!(config.node.tls.certificates, [PathBuf::from("/etc/spectrum/certs")]);
+    assert_eq!(config.applications[3].timeouts.idle, Some(Duration::from_hours(1)));
+    assert_eq!(config.applications[3].origins.direct().len(), 2);
+    assert_eq!(config.applications[4].edge_ips, EdgeIps::Dynamic(Connectivity::Ipv4));
     let zone = ZoneId::derive(&["example.com"]);
     assert!(config.applications.iter().all(|application| application.zone == zone));
     assert_eq!(config.rules[0].mode, RuleMode::Block);
@@ -83,6 +85,31 @@ extensions.rate = "20/s"
     assert_eq!(application.rates.per_source, application.rates.total);
     assert_eq!(application.rates.total.map(crate::model::PacketRate::per_second), Some(20));
     assert_eq!((application.splice, application.timeouts.connect), (SpliceMode::Copy, Duration::from_millis(500)));
+}
+
+#[test]
+fn the_header_that_names_the_client() {
+    let of = |lines: &str| {
+        let text = format!(
+            "{NODE}[[applications]]\nprotocol = \"ssh\"\ndns = {{ type = \"CNAME\", name = \"a.example.com\" }}\n\
+             origin_direct = [\"tcp://192.0.2.1:22\"]\n{lines}\n"
+        );
+        good(&text).applications[0].proxy_protocol
+    };
+    for (lines, meant) in [
+        ("", ProxyProtocol::Off),
+        ("proxy_protocol = \"off\"", ProxyProtocol::Off),
+        ("proxy_protocol = \"v1\"", ProxyProtocol::V1),
+        ("proxy_protocol = true\nspp = false", ProxyProtocol::V1),
+        ("proxy_protocol = \"v2\"", ProxyProtocol::V2(Tlvs::default())),
+        ("extensions.proxy_tlvs = []", ProxyProtocol::Off),
+        (
+            "proxy_protocol = \"v2\"\nextensions.proxy_tlvs = [\"crc32c\", \"authority\", \"crc32c\"]",
+            ProxyProtocol::V2(Tlvs { unique_id: false, crc32c: true, authority: true, ssl: false }),
+        ),
+    ] {
+        assert_eq!(of(lines), meant, "{lines}");
+    }
 }
 
 #[test]
@@ -265,7 +292,7 @@ listen = ["198.51.100.53:53"]
 fn the_file_of_the_specification_is_right_as_far_as_it_is_built() {
     let config = good(SPECIFIED);
     assert_eq!(config.node.api, [PathBuf::from("/run/spectrum/api.sock")]);
-    assert_eq!(config.applications[0].origins[0].to_string(), "tcp://192.0.2.1:3000-4000");
+    assert_eq!(config.applications[0].origins.to_string(), "tcp://192.0.2.1:3000-4000");
     assert!(config.applications[0].ip_firewall);
     assert_eq!(config.rules[0].notes, "scanner");
 
@@ -276,11 +303,7 @@ fn the_file_of_the_specification_is_right_as_far_as_it_is_built() {
         .replace("api.sock\"]", "api.sock\", \"127.0.0.1:8787\"]\ntoken_file = \"/etc/spectrum/token\"");
     let errors = bad(&format!("{whole}{LATER}"));
     let messages: Vec<_> = errors.as_slice().iter().map(|found| found.message.as_str()).collect();
-    assert_eq!(
-        messages,
-        ["the API over TCP", "`token_file`", "`origin_server_name`", "`origin_ca`", "`tls`", "`dns`"]
-            .map(|what| format!("{what} is not built yet"))
-    );
+    assert_eq!(messages, ["the API over TCP", "`token_file`", "`dns`"].map(|what| format!("{what} is not built yet")));
 }
 
 #[test]

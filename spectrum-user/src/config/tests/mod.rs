@@ -1,6 +1,8 @@
 //! The file as a whole: what is accepted, what is refused, and how a refusal reads.
 
 mod accepted;
+mod acme;
+mod origins;
 mod properties;
 mod refused;
 mod rendered;

@@ -25,6 +25,7 @@ fn line() -> impl Strategy<Value = String> {
         "origin_dns",
         "ip_firewall",
         "proxy_protocol",
+        "extensions.proxy_tlvs",
         "tls",
         "spp",
         "extensions",

@@ -3,10 +3,10 @@
 use super::*;
 
 /// Expected: code (0: none), message, help.
-type Expected<'e> = (u16, &'e str, &'e str);
+pub(super) type Expected<'e> = (u16, &'e str, &'e str);
 
 /// The text without its marks is refused with exactly these errors, at exactly the marks.
-fn refuses(marked: &str, expected: &[Expected<'_>]) {
+pub(super) fn refuses(marked: &str, expected: &[Expected<'_>]) {
     let text = marked.replace('▶', "");
     compare(marked, &bad(&text), expected);
 }
@@ -140,11 +140,8 @@ fn api_metrics_and_events() {
 #[test]
 fn whole_tables_of_later() {
     refuses(
-        &format!("{NODE}▶[tls]\ncertificates = \"/x\"\n▶[dns]\nlisten = []").replace("▶[", "[▶"),
-        &[
-            (0, "`tls` is not built yet", "remove it: TLS passes through to the origin"),
-            (0, "`dns` is not built yet", "remove it, and publish the addresses that `spectrum status` shows"),
-        ],
+        &format!("{NODE}[▶dns]\nlisten = []"),
+        &[(0, "`dns` is not built yet", "remove it, and publish the addresses that `spectrum status` shows")],
     );
     refuses(
         &format!("{NODE}[▶aplications]\nx = 1\n[[▶zone]]\n"),
@@ -237,19 +234,15 @@ fn protocols() {
 
 #[test]
 fn unbuilt_fields_of_an_application() {
-    let tls = "write \"off\": TLS passes through to the origin";
     refuses(
         &format!(
             "{NODE}{}",
             app(&[
                 "traffic_type = ▶\"https\"",
-                "tls = ▶\"full\"",
-                "proxy_protocol = ▶\"v2\"",
+                "proxy_protocol = ▶\"simple\"",
                 "spp = ▶true",
                 "▶virtual_network_id = \"x\"",
                 "▶origin_worker_id = \"x\"",
-                "▶origin_dns = { name = \"o.example.com\" }",
-                "▶origin_port = 22",
                 "argo_smart_routing = ▶\"true\"",
                 "ip_firewall = ▶1",
                 "▶connect_timeout = \"1s\"",
@@ -258,13 +251,18 @@ fn unbuilt_fields_of_an_application() {
         ),
         &[
             (0, "traffic_type = \"https\" is not built yet", "write \"direct\": bytes are relayed as they are"),
-            (0, "tls = \"full\" is not built yet", tls),
-            (0, "proxy_protocol = \"v2\" is not built yet", "write \"off\""),
-            (0, "spp = true (Simple Proxy Protocol) is not built yet", "remove it"),
+            (
+                0,
+                "proxy_protocol = \"simple\" is the Simple Proxy Protocol, which is for applications over UDP",
+                "write proxy_protocol = \"v1\" or \"v2\", whichever the origin reads",
+            ),
+            (
+                0,
+                "spp = true is the Simple Proxy Protocol, which is for applications over UDP",
+                "write proxy_protocol = \"v1\" or \"v2\", whichever the origin reads",
+            ),
             (0, "`virtual_network_id` is not built yet", "write the origin's address as this host reaches it"),
             (0, "`origin_worker_id` is not built yet", "remove it"),
-            (0, "`origin_dns` is not built yet", "write the address: origin_direct = [\"tcp://192.0.2.1:22\"]"),
-            (0, "`origin_port` is not built yet", "the ports stand in origin_direct"),
             (0, "`argo_smart_routing` is true or false, not a string", "write argo_smart_routing = true"),
             (0, "`ip_firewall` is true or false, not an integer", "write ip_firewall = true or ip_firewall = false"),
             (
@@ -275,39 +273,61 @@ fn unbuilt_fields_of_an_application() {
             (
                 0,
                 "unknown key `colour` in an application",
-                "write one of `id`, `protocol`, `dns`, `edge_ips`, `origin_direct`, `origin_dns`, `origin_port`, `zone`, \
-                 `ip_firewall`, `extensions`, `traffic_type`, `tls`, `argo_smart_routing`, `proxy_protocol`, `spp`, \
+                "write one of `id`, `protocol`, `dns`, `edge_ips`, `origin_direct`, `origin_port`, `zone`, \
+                 `ip_firewall`, `proxy_protocol`, `spp`, `tls`, `extensions`, `traffic_type`, `argo_smart_routing`, \
                  `virtual_network_id`, `origin_worker_id`",
             ),
         ],
     );
     refuses(
-        &format!("{NODE}{}", app(&["proxy_protocol = ▶true", "tls = ▶\"On\""])),
+        &format!("{NODE}{}", app(&["proxy_protocol = ▶\"v3\"", "tls = ▶\"On\""])),
         &[
-            (0, "proxy_protocol = true (v1) is not built yet", "write \"off\""),
+            (0, "`v3` is not a value of `proxy_protocol`", "write one of `off`, `v1`, `v2`, `simple`"),
             (0, "`On` is not a value of `tls`", "write one of `off`, `flexible`, `full`, `strict`"),
         ],
     );
 }
 
 #[test]
+fn fields_of_a_header_that_is_not_sent() {
+    let not_sent = "`proxy_tlvs` are fields of a v2 header, which this application does not send";
+    let help = "write proxy_protocol = \"v2\", or remove proxy_tlvs";
+    for version in ["", "proxy_protocol = \"v1\"", "proxy_protocol = true", "proxy_protocol = \"off\""] {
+        let lines = app(&[version, "extensions = { proxy_tlvs = ▶[\"unique_id\"] }"]);
+        refuses(&format!("{NODE}{lines}"), &[(0, not_sent, help)]);
+    }
+    refuses(
+        &format!(
+            "{NODE}{}",
+            app(&["proxy_protocol = \"v2\"", "extensions = { proxy_tlvs = [\"crc32c\", ▶\"uniqueid\", ▶1] }"])
+        ),
+        &[
+            (0, "`uniqueid` is not a value of `proxy_tlvs`", "did you mean `unique_id`?"),
+            (0, "`proxy_tlvs[2]` is a string, not an integer", "put it in quotes"),
+        ],
+    );
+}
+
+#[test]
 fn every_extension_of_later() {
-    let passes = "remove it: TLS passes through to the origin";
+    let passes = "write tls = \"flexible\", \"full\" or \"strict\", or remove it";
+    let own = "remove it, and give each application an address or a port of its own";
     for (line, message, help) in [
         ("▶udp_idle_timeout = \"1s\"", "`udp_idle_timeout` is not built yet", "remove it"),
-        ("balance = ▶\"random\"", "balance = \"random\" is not built yet", "write \"round_robin\""),
+        ("▶sni = [\"a.example.com\"]", "`sni` is not built yet", own),
+        ("client_ca = ▶\"/a\"", "`client_ca` is for TLS that ends at the edge, and here it passes through", passes),
         (
-            "▶health_check = {}",
-            "`health_check` is not built yet",
-            "remove it: an origin that refuses is skipped when it is dialled",
+            "min_tls_version = ▶\"1.2\"",
+            "`min_tls_version` is for TLS that ends at the edge, and here it passes through",
+            passes,
         ),
-        ("▶origin_server_name = \"a\"", "`origin_server_name` is not built yet", passes),
-        ("▶origin_ca = \"/a\"", "`origin_ca` is not built yet", passes),
-        ("▶client_ca = \"/a\"", "`client_ca` is not built yet", passes),
-        ("▶min_tls_version = \"1.2\"", "`min_tls_version` is not built yet", passes),
+        ("min_tls_version = ▶\"1.4\"", "`1.4` is not a value of `min_tls_version`", "write \"1.2\" or \"1.3\""),
+        (
+            "origin_key = ▶\"/a\"",
+            "`origin_key` has no certificate",
+            "write origin_certificate = \"/etc/spectrum/client.pem\" beside it",
+        ),
         ("splice = ▶\"sockmap\"", "splice = \"sockmap\" is not built yet", "write \"auto\", \"splice\" or \"copy\""),
-        ("▶max_connections = 1", "`max_connections` is not built yet", "remove it"),
-        ("▶max_connections_per_ip = 1", "`max_connections_per_ip` is not built yet", "remove it"),
         ("udp_proxy_header = ▶\"every\"", "udp_proxy_header = \"every\" is not built yet", "remove it"),
         ("connect_timeout = ▶\"0s\"", "`0s` is out of range", "write more than zero, and no more than \"10m\""),
         ("idle_timeout = ▶\"8d\"", "`8d` is out of range", "write more than zero, and no more than \"7days\""),
@@ -661,4 +681,24 @@ fn automatic_rules_have_bounds() {
         let errors = bad(&format!("{NODE}[shield]\n{line}\n")).to_string();
         assert!(errors.contains(what), "{line}: {errors}");
     }
+}
+
+#[cfg(not(feature = "legacy-tls"))]
+#[test]
+fn old_versions_of_tls_without_their_feature() {
+    let help = "write \"1.2\"; or build with `--features legacy-tls`, and read what RFC 8996 says about it";
+    for version in ["1.0", "1.1"] {
+        let key = format!("extensions = {{ min_tls_version = ▶\"{version}\" }}");
+        let message = format!("this build has no TLS {version}: it is without the feature `legacy-tls`");
+        refuses(&format!("{NODE}{}", app(&["tls = \"flexible\"", &key])), &[(0, &message, help)]);
+    }
+}
+
+#[cfg(feature = "legacy-tls")]
+#[test]
+fn old_versions_of_tls_with_certificates_of_clients() {
+    let keys = "extensions = { min_tls_version = ▶\"1.1\", client_ca = \"/a\" }";
+    let message = "clients show no certificates to the library that speaks TLS 1.0 and 1.1";
+    let help = "write min_tls_version = \"1.2\", or remove client_ca";
+    refuses(&format!("{NODE}{}", app(&["tls = \"flexible\"", keys])), &[(0, message, help)]);
 }

@@ -1,23 +1,16 @@
-//! `origin_direct` of an application, and the fields that stand for other kinds of origin.
+//! `origin_direct`: origins by address.
 
-use super::{
+use super::{count, fitting};
+use crate::config::{
     diagnostic::Fault,
     reader::{Found, Table},
     text,
 };
-use crate::model::{DirectOrigin, PortRange, Protocol};
+use crate::model::{DirectOrigin, Protocol};
 
-/// The origins; none where `origin_direct` holds nothing usable.
+/// The origins; none where there is nothing usable.
 pub(super) fn read(table: &mut Table<'_>, protocol: Option<&Found<Protocol>>) -> Option<Vec<Found<DirectOrigin>>> {
-    let advice = "write the address: origin_direct = [\"tcp://192.0.2.1:22\"]";
-    let none =
-        Fault::new("an application needs an origin").code(11000).help("write origin_direct = [\"tcp://192.0.2.1:22\"]");
-    let found = table.list("origin_direct", Some(none.clone()), origin);
-    if !table.has("origin_direct") && !table.has("origin_dns") {
-        table.findings().error(table.place(), none);
-    }
-    table.later("origin_dns", advice);
-    table.later("origin_port", "the ports stand in origin_direct");
+    let found = table.list("origin_direct", Some(super::no_origin()), origin);
     let mut origins: Vec<Found<DirectOrigin>> = Vec::new();
     for origin in found?.value {
         if let Some(fault) = protocol.and_then(|protocol| mismatch(origin.value, &protocol.value)) {
@@ -55,17 +48,10 @@ fn mismatch(origin: DirectOrigin, protocol: &Protocol) -> Option<Fault> {
     if edge == behind {
         return None;
     }
-    let fault = Fault::new(format!("`{protocol}` has {}, the origin {origin} has {}", ports(edge), ports(behind)));
-    // As many ports as the edge has, from the origin's first port on, where there are that many.
-    let last = u32::from(origin.ports.first()) + edge - 1;
-    let meant = u16::try_from(last).ok().and_then(|last| PortRange::new(origin.ports.first(), last).ok());
-    let help = match meant {
+    let fault = Fault::new(format!("`{protocol}` has {}, the origin {origin} has {}", count(edge), count(behind)));
+    let help = match fitting(edge, origin.ports) {
         Some(ports) => format!("write {}", DirectOrigin { ports, ..origin }),
         None => "give both as many ports".to_owned(),
     };
     Some(fault.code(11002).help(help))
-}
-
-fn ports(count: u32) -> String {
-    if count == 1 { "1 port".to_owned() } else { format!("{count} ports") }
 }
