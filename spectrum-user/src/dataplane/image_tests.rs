@@ -1,6 +1,7 @@
 use super::*;
-use crate::model::{
-    AppId, Connectivity, Edge, EdgeIps, Rates, RuleId, SpliceMode, SynCookies, Target, Timeouts, UdpFilters, Zone,
+use crate::{
+    model::{AppId, Connectivity, Edge, EdgeIps, Rates, RuleId, Target, UdpFilters, Zone},
+    proxy::testing::application,
 };
 
 fn zone(name: &str) -> Zone {
@@ -11,17 +12,11 @@ fn app(protocol: &str, address: &str) -> Application {
     Application {
         id: AppId::derive(&[protocol, address]),
         zone: zone("example.com").id,
-        hostname: "app.example.com".to_owned(),
         protocol: protocol.parse().unwrap(),
         edge_ips: EdgeIps::Dynamic(Connectivity::All),
         addresses: vec![address.parse().unwrap()],
-        origins: vec!["tcp://192.0.2.1:1".parse().unwrap()],
         ip_firewall: true,
-        timeouts: Timeouts::default(),
-        splice: SpliceMode::Auto,
-        syn_cookies: SynCookies::Auto,
-        rates: Rates::default(),
-        udp_filters: UdpFilters::default(),
+        ..application(1, 1)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -140,6 +141,15 @@ impl KernelInstance {
         opened
     }
 
+    /// As [`Self::open`], beside the process that holds the instance and gave `lock` away.
+    pub fn share(instance: &Instance, owner: Owner, log_level: u8, lock: OwnedFd) -> Result<Self, InstanceError> {
+        let lock = Lock::share(instance, lock)?;
+        let pins = Pins::of(instance);
+        let found = found::check(&pins)?;
+        found::alone(instance)?;
+        Self::load(pins, found, owner, log_level, lock)
+    }
+
     fn load(pins: Pins, found: Option<Meta>, owner: Owner, log_level: u8, lock: Lock) -> Result<Self, InstanceError> {
         pins.create().map_err(|source| InstanceError::Pins { path: pins.directory().to_owned(), source })?;
         let loaded = Loaded::load(Options { pins: Some(&pins), log_level, ..Options::default() })?;
@@ -181,7 +191,7 @@ impl KernelInstance {
         let table = self.table.take();
         let writes = self.maps.apply(&ops)?;
         self.table = self.tabulate(table, &want, &ops)?;
-        let foreign_routes = routes(desired, netlink).await?;
+        let foreign_routes = netlink.route_pools(&desired.edge.pools).await?;
         let revision = self.advance()?;
         let (apps, rules) = (want.apps.clone(), want.rules.clone());
         self.applied = Some(want);
@@ -328,6 +338,16 @@ impl KernelInstance {
         Diagnostics::open(&mut self.loaded)
     }
 
+    /// A descriptor of the lock, for the process that takes this instance over.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        self.lock.duplicate()
+    }
+
+    /// Leaves everything as it is: another process has taken it over.
+    pub fn leave(self) {
+        self.lock.leave();
+    }
+
     /// Ends this process's part: what `spectrum load` made stays, all else goes.
     pub async fn release(self, netlink: &Netlink) -> Result<(), InstanceError> {
         match self.owner {
@@ -371,20 +391,4 @@ async fn take_away(pins: &Pins, netlink: &Netlink) -> Result<(), InstanceError> 
     pins.remove().map_err(|source| InstanceError::Pins { path: pins.directory().to_owned(), source })?;
     bpffs::release();
     Ok(())
-}
-
-/// Makes exactly the pools of `desired` local. Returns those that somebody else had made so.
-async fn routes(desired: &DesiredState, netlink: &Netlink) -> Result<Vec<ipnet::IpNet>, InstanceError> {
-    let have = netlink.pool_routes().await?;
-    let want = &desired.edge.pools;
-    for pool in have.iter().filter(|pool| !want.contains(pool)) {
-        netlink.remove_pool_route(*pool).await?;
-    }
-    let mut foreign = Vec::new();
-    for pool in want.iter().filter(|pool| !have.contains(pool)) {
-        if !netlink.add_pool_route(*pool).await? {
-            foreign.push(*pool);
-        }
-    }
-    Ok(foreign)
 }

@@ -1,13 +1,14 @@
 //! One daemon per instance: a lock that says who holds it.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
-
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::model::Instance;
 
@@ -15,10 +16,15 @@ use crate::model::Instance;
 pub const RUN_DIRECTORY: &str = "/run/spectrum";
 
 /// Held as long as the value lives; the kernel releases it however the process ends.
+///
+/// It belongs to the open file (flock(2)) and not to the process: another one that is given a descriptor of it holds it
+/// too, and there is no moment in which nobody does.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    file: Flock<File>,
+    file: File,
+    /// Whether the file goes with this value.
+    ours: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,36 +49,69 @@ impl Lock {
         loop {
             let file =
                 OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((mut file, nix::Error::EWOULDBLOCK)) => {
+            let mut file = file;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
                     let _ = file.read_to_string(&mut holder);
                     let holder = holder.lines().next().unwrap_or("unknown").to_owned();
                     return Err(LockError::Held { instance: instance.clone(), holder });
                 }
-                Err((_, error)) => return Err(io(error.into())),
-            };
+                Err(TryLockError::Error(error)) => return Err(io(error)),
+            }
             // The last holder removes the file: what was locked may be one that nobody else can see.
             if !is_same(&file, &path) {
                 continue;
             }
             take_away_socket(&mut file);
-            file.set_len(0).map_err(io)?;
-            file.rewind().map_err(io)?;
-            writeln!(file, "{}", std::process::id()).map_err(io)?;
-            return Ok(Self { path, file });
+            write(&file, None).map_err(io)?;
+            return Ok(Self { path, file, ours: true });
         }
     }
 
-    /// Says where the holder can be asked, for [`control_socket`].
-    pub fn announce(&mut self, socket: &Path) -> Result<(), LockError> {
-        writeln!(self.file, "{}", socket.display()).map_err(|source| LockError::Io { path: self.path.clone(), source })
+    /// Holds it together with the process that gave this descriptor away, until that one lets go. Its file stays the
+    /// other's until [`Lock::announce`].
+    pub fn share(instance: &Instance, descriptor: OwnedFd) -> Result<Self, LockError> {
+        let (path, file) = (path(instance), File::from(descriptor));
+        if !is_same(&file, &path) {
+            let source = io::Error::other("what the process before gave away is not the lock of this instance");
+            return Err(LockError::Io { path, source });
+        }
+        Ok(Self { path, file, ours: false })
     }
+
+    /// Another descriptor of it, for [`Lock::share`] in another process.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// Says where the holder can be asked, for [`control_socket`]. The file goes with this value from now on.
+    pub fn announce(&mut self, socket: &Path) -> Result<(), LockError> {
+        write(&self.file, Some(socket)).map_err(|source| LockError::Io { path: self.path.clone(), source })?;
+        self.ours = true;
+        Ok(())
+    }
+
+    /// Lets go without taking the file away: another process holds it too.
+    pub fn leave(mut self) {
+        self.ours = false;
+    }
+}
+
+/// Whoever reads meanwhile finds the lines of before or the new ones, whole.
+fn write(file: &File, socket: Option<&Path>) -> io::Result<()> {
+    let socket = socket.map(|socket| format!("{}\n", socket.display())).unwrap_or_default();
+    let text = format!("{}\n{socket}", std::process::id());
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        if !self.ours {
+            return;
+        }
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_dir(RUN_DIRECTORY);
     }
@@ -84,15 +123,24 @@ pub fn control_socket(instance: &Instance) -> Option<PathBuf> {
     text.lines().nth(1).map(PathBuf::from)
 }
 
+/// Where a control socket waits until it takes its place.
+pub fn fresh_socket(socket: &Path) -> PathBuf {
+    let mut name = socket.to_owned().into_os_string();
+    name.push(".new");
+    name.into()
+}
+
 /// The control socket of the last holder: still there where that was killed, and nobody answers on it.
 fn take_away_socket(lock: &mut File) {
     let mut text = String::new();
     if lock.read_to_string(&mut text).is_err() {
         return;
     }
-    let Some(socket) = text.lines().nth(1) else { return };
-    if fs::symlink_metadata(socket).is_ok_and(|found| found.file_type().is_socket()) {
-        let _ = fs::remove_file(socket);
+    let Some(socket) = text.lines().nth(1).map(Path::new) else { return };
+    for socket in [socket, &fresh_socket(socket)] {
+        if fs::symlink_metadata(socket).is_ok_and(|found| found.file_type().is_socket()) {
+            let _ = fs::remove_file(socket);
+        }
     }
 }
 

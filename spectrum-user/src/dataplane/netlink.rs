@@ -158,6 +158,21 @@ impl Netlink {
         }
     }
 
+    /// Makes exactly these pools local. Returns those that somebody else had made so.
+    pub async fn route_pools(&self, want: &[IpNet]) -> Result<Vec<IpNet>, NetlinkError> {
+        let have = self.pool_routes().await?;
+        for pool in have.iter().filter(|pool| !want.contains(pool)) {
+            self.remove_pool_route(*pool).await?;
+        }
+        let mut foreign = Vec::new();
+        for pool in want.iter().filter(|pool| !have.contains(pool)) {
+            if !self.add_pool_route(*pool).await? {
+                foreign.push(*pool);
+            }
+        }
+        Ok(foreign)
+    }
+
     pub async fn remove_pool_route(&self, pool: IpNet) -> Result<(), NetlinkError> {
         match self.handle.route().del(pool_route(pool)).execute().await {
             Ok(()) => Ok(()),

@@ -11,6 +11,6 @@ mod written;
 pub use self::{
     book::{Book, Facts, RuleSource},
     object::{Configuration, Extensions, RuleObject, RuleScope},
-    store::{Kept, LeftOut, Loaded, RuleStoreError, again, read, write},
+    store::{Kept, LeftOut, Loaded, RuleStoreError, again, pack, read, unpack, write},
     written::keys,
 };

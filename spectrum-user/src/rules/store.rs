@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::written::Written;
 use crate::{
@@ -120,6 +121,18 @@ pub fn write<'a>(
         fs::hard_link(&path, &last).map_err(|cause| failed("link", &last, cause))?;
     }
     document::replace(&path, &text).map_err(|error| failed(error.step, &error.path, error.cause))
+}
+
+/// Rules as another process of this program understands them.
+pub fn pack<'a>(rules: impl Iterator<Item = (&'a AccessRule, SystemTime, SystemTime)>, zones: &[Zone]) -> Value {
+    let written: Vec<Written> =
+        rules.map(|(rule, created, modified)| Written::of(rule, created, modified, zones)).collect();
+    serde_json::to_value(written).unwrap_or_default()
+}
+
+/// What [`pack`] packed; what means nothing here is left out and told.
+pub fn unpack(packed: &Value, zones: &[Zone], geo: &Geo) -> Loaded {
+    understand(Vec::deserialize(packed).unwrap_or_default(), zones, geo)
 }
 
 fn last(state_dir: &Path) -> PathBuf {

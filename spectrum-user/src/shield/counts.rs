@@ -36,6 +36,8 @@ pub struct Seen {
     pub connections: Counts,
     /// Packets, as far as samples tell.
     pub packets: Counts,
+    /// How many packets the heaviest sample stands for.
+    pub grain: u64,
     /// Packets that a rule of ours has stopped.
     pub matched: HashMap<Target, u64>,
 }

@@ -111,6 +111,12 @@ impl Floods {
         changes
     }
 
+    /// Goes on with a flood that another process saw begin.
+    pub fn resume(&mut self, app: AppId) {
+        let state = State::Flood { calm: Duration::ZERO };
+        self.watches.insert(app, Watch { state, ..Watch::begin(Totals::default()) });
+    }
+
     /// The applications that are under a flood.
     pub fn under_way(&self) -> impl Iterator<Item = AppId> {
         self.watches.iter().filter(|(_, watch)| watch.is_flood()).map(|(app, _)| *app)
@@ -223,6 +229,20 @@ mod tests {
 
     fn app(name: &str) -> AppId {
         AppId::derive(&[name])
+    }
+
+    #[test]
+    fn a_flood_that_another_process_saw_goes_on_and_ends_when_it_is_calm() {
+        let (mut floods, app) = (Floods::of(Kind::Syn), app("a"));
+        floods.resume(app);
+        let mut totals = Totals { requests: 1_000_000, opened: 0 };
+        for _ in 0..20 {
+            totals.requests += 5_000;
+            assert!(floods.look(LOOK, &[(app, totals)]).is_empty());
+        }
+        assert_eq!(floods.under_way().collect::<Vec<_>>(), [app]);
+        let ended = (0..200).find_map(|_| floods.look(LOOK, &[(app, totals)]).pop());
+        assert_eq!(ended, Some((app, Change::Ended)));
     }
 
     /// One application under constant rates, from zero.

@@ -16,13 +16,15 @@ use spectrum_common::geo::Class;
 
 use super::{
     blame::Blame,
-    counts::{Counts, Proof, Seen, Width},
+    counts::{Proof, Seen, Width},
     usual::Usual,
 };
 use crate::model::{AutoRules, Target};
 
 /// Looks in a row that must see too much.
 const LOOKS: u32 = 3;
+/// Nobody is blamed on the word of fewer samples in a look.
+const SAMPLES: u64 = 3;
 /// The share of all that one source must have: who is one of a hundred equals does not stand out.
 const SHARE: f64 = 0.01;
 /// The same of an autonomous system or a country: there are few that matter.
@@ -135,7 +137,7 @@ impl Mitigation {
         let mut verdicts = self.withdraw(look, seen);
         let mut over: Vec<Over> = [Proof::Forgeable, Proof::Proven]
             .into_iter()
-            .flat_map(|proof| self.over(look, proof, seen.of(proof), bounds, others))
+            .flat_map(|proof| self.over(look, proof, seen, bounds, others))
             .collect();
         self.learn(look, seen, &over, others);
         let mut suspects = std::mem::take(&mut self.suspects);
@@ -162,20 +164,24 @@ impl Mitigation {
     }
 
     /// Those that did too much in this look, by one kind of evidence.
-    fn over(&self, look: Look, proof: Proof, counts: &Counts, bounds: Bounds, others: &impl Bystanders) -> Vec<Over> {
-        let of_one = match proof {
-            Proof::Forgeable => bounds.packets,
-            Proof::Proven => bounds.connections,
+    fn over(&self, look: Look, proof: Proof, seen: &Seen, bounds: Bounds, others: &impl Bystanders) -> Vec<Over> {
+        let counts = seen.of(proof);
+        let (of_one, noise) = match proof {
+            Proof::Forgeable => (bounds.packets, look.rate(seen.grain.saturating_mul(SAMPLES))),
+            Proof::Proven => (bounds.connections, 0.0),
         };
         let total = look.rate(counts.total());
         let class_of = |address| others.class(address).unwrap_or(Class::UNKNOWN);
         let (mut blame, mut over) = (Blame::default(), Vec::new());
         for width in Width::NARROW_FIRST {
             let limit = if width.is_class() { of_one * CLASS_TIMES } else { of_one };
+            // Of many forged hosts each that is sampled once would seem to do as much as a sample stands for, and to explain
+            // what its network does.
+            let shown = limit.max(noise);
             let counts_of = counts.of(width).iter().map(|(target, count)| (target, look.rate(count)));
             // A wider one is to blame only for what narrower ones do not explain.
             let to_blame: Vec<(Target, f64)> =
-                counts_of.filter(|(target, rate)| *rate >= limit && rate - blame.explains(*target) >= limit).collect();
+                counts_of.filter(|(target, rate)| *rate >= shown && rate - blame.explains(*target) >= limit).collect();
             for (target, rate) in to_blame {
                 let classes = counts.classes().iter().map(|(class, count)| (class, look.rate(count)));
                 blame.add(target, rate, class_of, classes);

@@ -84,6 +84,11 @@ impl Switch {
         self.on
     }
 
+    /// Goes on where another process switched it on: the note about it is there.
+    pub const fn resume(&mut self, on: bool) {
+        self.on = on;
+    }
+
     /// Whether it still is 2: somebody may have decided otherwise since.
     pub fn holds(&self) -> bool {
         fs::read_to_string(self.sysctl.path()).is_ok_and(|value| value.trim() == PROTECTED)

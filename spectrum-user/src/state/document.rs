@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -49,31 +50,57 @@ pub struct ReplaceError {
 
 /// Replaces a file as a whole or not at all. After this returns, the new text survives a loss of power.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), ReplaceError> {
-    let failed = |step, path: &Path| {
-        let path = path.to_owned();
-        move |cause| ReplaceError { step, path, cause }
-    };
-    let directory = path.parent().unwrap_or(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.new"));
-    let written = fill(&temporary, text).map_err(failed("write", &temporary));
-    let renamed = written.and_then(|()| fs::rename(&temporary, path).map_err(failed("replace", path)));
-    if renamed.is_err() {
-        // Nothing is lost with it, and nothing can be done if this fails too.
-        let _ = fs::remove_file(&temporary);
-    }
-    renamed?;
-    // The new name is durable once the directory is (rename(2), fsync(2)).
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
+    stage(path, text, PUBLIC)?;
+    settle(path)
 }
 
-fn fill(path: &Path, text: &[u8]) -> io::Result<()> {
+/// The same for what nobody but the owner may read, from its first byte on.
+pub fn replace_secret(path: &Path, text: &[u8]) -> Result<(), ReplaceError> {
+    stage(path, text, SECRET)?;
+    settle(path)
+}
+
+/// Before the umask, as every program does it.
+const PUBLIC: u32 = 0o666;
+/// For [`stage`]: the owner's alone.
+pub const SECRET: u32 = 0o600;
+
+/// The first half of replacing: the new text, on the disk under the name that [`staged`] tells.
+pub fn stage(path: &Path, text: &[u8], mode: u32) -> Result<(), ReplaceError> {
+    let temporary = staged(path);
+    fill(&temporary, text, mode).map_err(|cause| {
+        // Nothing is lost with it, and nothing can be done if this fails too.
+        let _ = fs::remove_file(&temporary);
+        ReplaceError { step: "write", path: temporary.clone(), cause }
+    })
+}
+
+/// The second half: what was staged is the file now.
+pub fn settle(path: &Path) -> Result<(), ReplaceError> {
+    let temporary = staged(path);
+    fs::rename(&temporary, path).map_err(|cause| {
+        let _ = fs::remove_file(&temporary);
+        ReplaceError { step: "replace", path: path.to_owned(), cause }
+    })?;
+    let directory = path.parent().unwrap_or(path);
+    // The new name is durable once the directory is (rename(2), fsync(2)).
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|cause| ReplaceError { step: "sync", path: directory.to_owned(), cause })
+}
+
+/// Where a new text stands until it replaces the file.
+pub fn staged(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.parent().unwrap_or(path).join(format!(".{name}.new"))
+}
+
+fn fill(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     // What a killed run left behind may be a link to somewhere else: never written through.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }

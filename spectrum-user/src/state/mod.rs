@@ -4,6 +4,7 @@
 //! Deliberately not here: the kernel, and publishing the state to the proxy.
 
 mod allocate;
+mod assigned;
 mod assignments;
 pub mod document;
 mod host;
@@ -16,6 +17,7 @@ use std::{net::IpAddr, time::SystemTime};
 
 pub use self::{
     allocate::allocate,
+    assigned::{Assigned, Provisional},
     assignments::{Addresses, Assignments, Family},
     host::host_addresses,
     store::StoreError,
@@ -41,20 +43,20 @@ pub fn desired(config: &Config, host_addresses: &[IpAddr]) -> Result<DesiredStat
 
 /// As [`desired`], and keeps the addresses that were newly assigned before anybody can see them.
 pub fn desired_kept(config: &Config, host_addresses: &[IpAddr]) -> Result<DesiredState, StateError> {
-    let plan = plan(config, host_addresses)?;
-    if plan.changed {
-        store::write(&config.node.state_dir, &plan.assignments)?;
-    }
-    Ok(plan.desired)
+    let Plan { desired, assigned } = plan(config, host_addresses)?;
+    assigned.keep()?.confirm();
+    Ok(desired)
 }
 
-struct Plan {
-    desired: DesiredState,
-    assignments: Assignments,
-    changed: bool,
+/// The state that a configuration asks for, and the addresses that it rests on: not kept yet.
+#[derive(Debug)]
+pub struct Plan {
+    pub desired: DesiredState,
+    pub assigned: Assigned,
 }
 
-fn plan(config: &Config, host_addresses: &[IpAddr]) -> Result<Plan, StateError> {
+/// As [`desired`]. Writes nothing either: what comes of it may never be in force.
+pub fn plan(config: &Config, host_addresses: &[IpAddr]) -> Result<Plan, StateError> {
     let is_dynamic = |edge_ips: &EdgeIps| matches!(edge_ips, EdgeIps::Dynamic(_));
     // A node with static addresses only needs no state directory at all.
     let needed = config.applications.iter().any(|application| is_dynamic(&application.edge_ips));
@@ -62,6 +64,6 @@ fn plan(config: &Config, host_addresses: &[IpAddr]) -> Result<Plan, StateError> 
     let (mut desired, assignments) = allocate(config, &existing, host_addresses)?;
     let now = SystemTime::now();
     desired.rules.retain(|rule| !rule.has_ended(now));
-    let changed = needed && assignments != existing;
-    Ok(Plan { desired, assignments, changed })
+    let assigned = Assigned::new(&config.node.state_dir, needed.then_some(assignments));
+    Ok(Plan { desired, assigned })
 }

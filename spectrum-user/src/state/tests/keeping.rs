@@ -45,6 +45,29 @@ fn checking_writes_nothing() {
 }
 
 #[test]
+fn what_was_never_in_force_takes_no_address_from_whoever_had_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let state_dir = directory.path();
+    let served = dynamic(state_dir, &["a.org", "b.org"]);
+    let before = desired_kept(&served, &[]).unwrap();
+    let kept = || fs::read_to_string(file(state_dir)).unwrap();
+    let text = kept();
+    // `a.org` has gone, and another one would get its address.
+    let Plan { assigned, .. } = plan(&dynamic(state_dir, &["b.org", "c.org"]), &[]).unwrap();
+    assert_eq!(kept(), text, "a plan alone");
+    let provisional = assigned.keep().unwrap();
+    assert_ne!(kept(), text);
+    drop(provisional);
+    assert_eq!(kept(), text);
+    assert_eq!(desired_kept(&served, &[]).unwrap(), before);
+    // A successor that ended had kept others.
+    let Plan { assigned: own, .. } = plan(&served, &[]).unwrap();
+    assigned.keep().unwrap().confirm();
+    own.keep().unwrap().confirm();
+    assert_eq!(kept(), text);
+}
+
+#[test]
 fn without_dynamic_addresses_the_state_directory_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(file(directory.path()), "broken").unwrap();
