@@ -1,6 +1,6 @@
 //! `spectrum check`: everything short of attaching.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -10,16 +10,19 @@ use super::{
     output::{self, Output},
 };
 use crate::{
+    acme::Challenges,
     config::{self, Diagnostic},
-    daemon::{OPERATOR, Standing},
+    daemon::{Blocked, OPERATOR, Standing, certificates},
     dataplane::{
         image::{MapImage, image},
         netlink::Netlink,
     },
     geo::{Databases, Table},
     model::{DesiredState, Node},
-    proxy::AccessRules,
+    proxy::{AccessRules, AppTable},
     state,
+    telemetry::Metrics,
+    tls::{Shared, certificates::Live},
 };
 
 #[derive(Serialize)]
@@ -87,11 +90,24 @@ async fn interfaces(node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What keeps TLS from being as the file wants it. Files of certificates change without the configuration, so none of it is
+/// an error.
+fn tls(desired: &DesiredState, node: &Node, path: &Path) -> Vec<Diagnostic> {
+    let (_, certificates) = certificates(node, SystemTime::now());
+    // Nobody is asked, but what is missing is not the operator's to bring.
+    let challenges = node.tls.acme.as_ref().map(|_| Arc::new(Challenges::default()) as _);
+    let shared = Shared { certificates: Live::new(certificates), challenges, ..Shared::default() };
+    let table = AppTable::new(desired, Arc::default(), &shared, None, &Metrics::new(1));
+    let path = path.display().to_string();
+    let note = |problem| Diagnostic::note(&path, problem, "it is served as soon as the files are in order".to_owned());
+    table.tls_problems().into_iter().map(note).collect()
+}
+
 /// Block rules that name where the operator is connected from.
 fn cut_off(desired: &DesiredState, table: &Table, path: &Path) -> Vec<Diagnostic> {
     let rules = AccessRules::new(&desired.rules);
     let standing = Standing { applications: &desired.applications, rules: &rules, table };
-    let cut = standing.cut_off(None, &operator::addresses()).into_iter();
+    let cut = standing.cut_off(&Blocked::default(), &operator::addresses()).into_iter();
     let notes =
         cut.map(|cut| Diagnostic::note(&path.display().to_string(), cut.message(&desired.rules, OPERATOR), cut.help()));
     notes.collect()
@@ -113,5 +129,6 @@ async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
     };
     let mut notes = config.notes;
     notes.extend(cut_off(&desired, &databases.table, path));
+    notes.extend(tls(&desired, &config.node, path));
     Ok((notes, summary))
 }

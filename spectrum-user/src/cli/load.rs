@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config,
-    daemon::{OPERATOR, Standing, require, with_kept_rules},
+    daemon::{Blocked, OPERATOR, Standing, require, with_kept_rules},
     dataplane::{attach::AttachedXdp, instance::KernelInstance, netlink::Netlink, status},
     geo::Databases,
     proxy::AccessRules,
@@ -31,7 +31,7 @@ pub(super) async fn load(path: &Path, force: bool, output: Output) -> anyhow::Re
     if !force {
         let rules = AccessRules::new(&desired.rules);
         let standing = Standing { applications: &desired.applications, rules: &rules, table: &databases.table };
-        standing.refuse(None, &desired.rules, &operator::addresses(), OPERATOR)?;
+        standing.refuse(&Blocked::default(), &desired.rules, &operator::addresses(), OPERATOR)?;
     }
     let netlink = Netlink::open().context("open netlink")?;
     let node = &config.node;

@@ -17,6 +17,8 @@ mod run;
 mod status;
 mod top;
 mod unload;
+mod unwrap;
+mod upgrade;
 mod why;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -67,6 +69,18 @@ enum Command {
         #[command(flatten)]
         force: Force,
     },
+    /// Let the program that is installed now take over from the running daemon: no connection is refused or reset.
+    ///
+    /// Open connections have the drain time to finish. If anything fails, the daemon goes on as before.
+    Upgrade {
+        #[command(flatten)]
+        instance: InstanceName,
+        /// The program to start, by its absolute path. Without it: what stands now where the daemon was started from.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        #[command(flatten)]
+        force: Force,
+    },
     /// Take programs, maps, pins and routes away.
     Unload(InstanceName),
     /// What is attached where, what is served, and what was counted.
@@ -90,6 +104,13 @@ enum Command {
     },
     /// Packets, connections, drops and the top sources, live.
     Top(top::Top),
+    /// Beside an origin that reads no PROXY header: takes it off, and connects to the service in the client's name.
+    ///
+    /// SIGTERM drains and stops, a second one stops at once.
+    Unwrap(unwrap::Unwrap),
+    /// What `unwrap` starts to clean up after itself.
+    #[command(name = unwrap::KEEPER, hide = true)]
+    UnwrapKeeper,
     /// What works here, what is degraded, and what to do about it.
     Doctor,
     /// A working example on this machine's loopback, until Ctrl-C.
@@ -146,12 +167,17 @@ pub fn main() -> ExitCode {
             Command::Check(file) => check::check(&file.config, output).await,
             Command::Load { file, force } => load::load(&file.config, force.force, output).await,
             Command::Reload { instance, force } => reload::reload(instance.instance, force.force, output).await,
+            Command::Upgrade { instance, binary, force } => {
+                upgrade::upgrade(instance.instance, binary, force.force, output).await
+            }
             Command::Unload(instance) => unload::unload(instance.instance, output).await,
             Command::Status { instance, wait } => status::status(instance.instance, wait, output).await,
             Command::Why(why) => why::why(&why, output).await,
             Command::Events(asked) => events::events(asked, output).await,
             Command::Rule { verb, instance } => rule::rule(verb, instance.instance, output).await,
             Command::Top(asked) => Box::pin(top::top(asked, output)).await,
+            Command::Unwrap(asked) => Box::pin(unwrap::unwrap(asked)).await,
+            Command::UnwrapKeeper => unwrap::keep().await,
             Command::Doctor => doctor::doctor(output).await,
             Command::Quickstart => Box::pin(quickstart::quickstart()).await,
         }

@@ -2,11 +2,12 @@
 
 use std::{
     process::ExitCode,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context as _;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::{
     control,
@@ -14,7 +15,7 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    daemon::{DaemonStatus, GeoReport, require},
+    daemon::{AcmeStatus, AppStatus, CertificateStatus, DaemonStatus, GeoReport, require},
     dataplane::{
         netlink::Netlink,
         pins::Pins,
@@ -73,9 +74,10 @@ fn show(status: &Status) {
             kernel.owner, kernel.revision
         )),
         (Some(kernel), Some(daemon)) => output::line(&format!(
-            "instance `{instance}`: {}, process {}, revision {}, listening behind {}\n",
+            "instance `{instance}`: {}, process {} of spectrum {}, revision {}, listening behind {}\n",
             if daemon.ready { "ready" } else { "not ready" },
             daemon.pid,
+            daemon.version,
             kernel.revision,
             daemon.listening
         )),
@@ -110,6 +112,12 @@ fn show_daemon(daemon: &DaemonStatus) {
     if let Some(geo) = &daemon.geo {
         show_geo(geo);
     }
+    for predecessor in &daemon.predecessors {
+        output::line(&format!(
+            "process {} was upgraded and drains: {} connections left\n",
+            predecessor.pid, predecessor.connections
+        ));
+    }
     for left in &daemon.left_out {
         output::line(&format!("{left}\n"));
     }
@@ -128,9 +136,13 @@ fn show_daemon(daemon: &DaemonStatus) {
         let edge_ips: Vec<String> = app.edge_ips.iter().map(ToString::to_string).collect();
         table.add_row([
             app.hostname.clone(),
-            app.protocol.clone(),
+            if app.tls.is_empty() || app.tls == "off" {
+                app.protocol.clone()
+            } else {
+                format!("{} (TLS {})", app.protocol, app.tls)
+            },
             edge_ips.join(" "),
-            app.origins.join(" "),
+            origins(app),
             if app.ip_firewall { "on" } else { "off" }.to_owned(),
             app.connections_active.to_string(),
             app.connections_opened.to_string(),
@@ -138,6 +150,57 @@ fn show_daemon(daemon: &DaemonStatus) {
     }
     output::line("\n");
     output::show(&table);
+    if !daemon.certificates.is_empty() {
+        show_certificates(&daemon.certificates);
+    }
+    if !daemon.acme.is_empty() {
+        show_acme(&daemon.acme);
+    }
+}
+
+fn show_certificates(certificates: &[CertificateStatus]) {
+    let mut table = output::table(&["CERTIFICATE", "FOR", "KEY", "UNTIL", "PROBLEMS"]);
+    for certificate in certificates {
+        let until = certificate.not_after.and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok());
+        table.add_row([
+            certificate.path.display().to_string(),
+            certificate.names.join(" "),
+            certificate.key_type.clone().unwrap_or_default(),
+            until.map_or_else(String::new, |until| until.date().to_string()),
+            certificate.problems.len().to_string(),
+        ]);
+    }
+    output::line("\n");
+    output::show(&table);
+}
+
+fn show_acme(hosts: &[AcmeStatus]) {
+    let mut table = output::table(&["ASKED FOR AT THE DIRECTORY", "STATE", "UNTIL", "NEXT TRY", "PROBLEM"]);
+    let date = |seconds: Option<i64>| {
+        let time = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let time = time.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        time.map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string())
+    };
+    for host in hosts {
+        table.add_row([
+            host.host.clone(),
+            host.state.clone(),
+            date(host.not_after),
+            date(host.next_try),
+            host.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    output::line("\n");
+    output::show(&table);
+}
+
+/// The name, if there is one, and each origin; what is wrong with it in brackets.
+fn origins(app: &AppStatus) -> String {
+    let each = app.origins.iter().map(|origin| match &origin.failure {
+        Some(failure) => format!("{} (down: {failure})", origin.address),
+        None => origin.address.clone(),
+    });
+    app.origin_dns.clone().into_iter().chain(each).collect::<Vec<_>>().join("\n")
 }
 
 fn show_geo(geo: &GeoReport) {

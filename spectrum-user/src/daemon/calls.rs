@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     reload::Reloaded,
     rules::{Refusal, RuleAnswer, RuleRequest},
+    upgrade::{UpgradeRequest, Upgraded},
 };
 
 /// One request and where its answer goes.
@@ -22,6 +23,8 @@ pub enum Call {
     Rule(Asked<RuleRequest, RuleAnswer>),
     /// Apply the edited file.
     Reload(Asked<Wishes, Reloaded>),
+    /// Let another program take over.
+    Upgrade(Asked<UpgradeRequest, Upgraded>),
 }
 
 /// How a change is asked for.

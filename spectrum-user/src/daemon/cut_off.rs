@@ -28,16 +28,37 @@ pub struct CutOff {
     pub rule: RuleId,
 }
 
+/// Who is blocked already, and in which zones: whatever leaves that as it is cuts nobody off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocked(BTreeSet<(ZoneId, IpAddr)>);
+
+impl FromIterator<(ZoneId, IpAddr)> for Blocked {
+    fn from_iter<I: IntoIterator<Item = (ZoneId, IpAddr)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl Blocked {
+    pub fn iter(&self) -> impl Iterator<Item = (ZoneId, IpAddr)> {
+        self.0.iter().copied()
+    }
+}
+
 impl Standing<'_> {
-    /// The operators' addresses that are blocked here and were not in `before`, each with the first rule that does it.
-    pub fn cut_off(&self, before: Option<Standing<'_>>, operators: &[IpAddr]) -> Vec<CutOff> {
-        let asked_before = before.as_ref().map(Standing::zones).unwrap_or_default();
+    /// Where these operators are blocked.
+    pub fn blocked(&self, operators: &[IpAddr]) -> Blocked {
+        let zones = self.zones();
+        let operators = operators.iter().map(IpAddr::to_canonical);
+        let pairs = operators.flat_map(|address| zones.iter().map(move |zone| (*zone, address)));
+        pairs.filter(|(zone, address)| self.blocks(*zone, *address).is_some()).collect()
+    }
+
+    /// The operators' addresses that are blocked here and were not before, each with the first rule that does it.
+    pub fn cut_off(&self, before: &Blocked, operators: &[IpAddr]) -> Vec<CutOff> {
         let asked = self.zones();
         let operators = operators.iter().map(IpAddr::to_canonical);
         let cut = operators.filter_map(|address| {
-            let was_blocked = |zone: &ZoneId| {
-                asked_before.contains(zone) && before.is_some_and(|before| before.blocks(*zone, address).is_some())
-            };
+            let was_blocked = |zone: &ZoneId| before.0.contains(&(*zone, address));
             let rule = asked.iter().find_map(|zone| self.blocks(*zone, address).filter(|_| !was_blocked(zone)))?;
             Some(CutOff { address, rule })
         });
@@ -47,7 +68,7 @@ impl Standing<'_> {
     /// As an error where there is one.
     pub fn refuse(
         &self,
-        before: Option<Standing<'_>>,
+        before: &Blocked,
         rules: &[AccessRule],
         operators: &[IpAddr],
         whose: &str,

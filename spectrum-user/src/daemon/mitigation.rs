@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde_json::Value;
 use spectrum_common::Reason;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -14,7 +15,7 @@ use crate::{
     dataplane::{events::Sample, rules::RuleChange},
     geo::Databases,
     model::{AccessRule, DesiredState, RuleId, RuleMode, Scope, Target},
-    rules::{Book, Facts, RuleSource},
+    rules::{self, Book, Facts, RuleSource},
     shield::{Bounds, Mitigation, Seen, Verdict},
 };
 
@@ -58,6 +59,7 @@ impl Auto {
             (Reason::Allowed, _) => {}
             _ if sample.weight > 0 => {
                 self.seen.packets.add(sample.source, geo.table.class(sample.source), sample.weight.into());
+                self.seen.grain = self.seen.grain.max(sample.weight.into());
             }
             _ => {}
         }
@@ -103,7 +105,8 @@ impl Running {
             most: settings.most,
         };
         let arrivals = self.telemetry.arrivals.clone();
-        let spared = Spared::new(&self.book, self.view.desired(), Arc::clone(&self.geo), arrivals);
+        let (desired, table) = (self.view.desired(), self.table.borrow().clone());
+        let spared = Spared::new(&self.book, desired, table, Arc::clone(&self.geo), arrivals);
         let verdicts = self.auto.mitigation.look(now, elapsed, &seen, bounds, &spared);
         drop(spared);
         for verdict in verdicts {
@@ -150,6 +153,13 @@ impl Running {
     pub(super) async fn end_auto_rules(&mut self) {
         let rules = self.auto_rules(|_| true);
         self.end_auto(&rules, "the daemon ends").await;
+    }
+
+    /// The daemon's own rules, for a successor.
+    pub(super) fn auto_rules_written(&self) -> Value {
+        let rules = self.auto_rules(|_| true);
+        let made = rules.iter().filter_map(|rule| Some((rule, self.book.facts(rule.id)?)));
+        rules::pack(made.map(|(rule, facts)| (rule, facts.created, facts.modified)), &self.view.desired().zones)
     }
 
     fn auto_rules(&self, meant: impl Fn(&AccessRule) -> bool) -> Vec<AccessRule> {

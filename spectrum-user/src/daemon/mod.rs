@@ -2,6 +2,7 @@
 //!
 //! Control only: traffic has threads of its own (`proxy`), and this one never touches a connection.
 
+mod acme;
 mod calls;
 mod cut_off;
 mod describe;
@@ -10,6 +11,7 @@ mod geo;
 mod logins;
 mod mitigation;
 mod objects;
+mod operators;
 mod protection;
 mod quickstart;
 mod reload;
@@ -22,36 +24,50 @@ mod spared;
 mod ssh;
 mod start;
 mod status;
+mod store;
 mod stream;
+mod succession;
+mod tls;
+mod upgrade;
 mod view;
 mod witness;
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use futures_util::future::join;
 use sd_notify::NotifyState;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval, timeout};
 
 pub use self::{
     calls::{Asked, Call, Wishes},
-    cut_off::{CutOff, OPERATOR, Standing},
+    cut_off::{Blocked, CutOff, OPERATOR, Standing},
     geo::{DatabaseStatus, GeoReport},
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     reload::Reloaded,
     rules::{Refusal, RuleAnswer, RuleRequest, with_kept_rules},
     samples::SampleReader,
     start::Running,
-    status::{AppStatus, DaemonStatus, Flood, Protection, RuleStatus},
-    stream::{Stream, Wanted},
+    status::{
+        AcmeStatus, AppStatus, CertificateStatus, DaemonStatus, Flood, OriginStatus, Predecessor, Protection,
+        RuleStatus,
+    },
+    stream::{HANDED_OVER, Stream, Wanted},
+    tls::certificates,
+    upgrade::{UpgradeRequest, Upgraded},
     view::View,
 };
 use self::{
     signals::{Signal, Signals},
-    start::start,
+    start::{Leaving, start},
+    succession::Draining,
 };
 use crate::{
     config::{self, Config},
     dataplane::{diagnostics::KernelLog, probe},
+    handover::{Channel, FromPredecessor},
+    proxy::Telemetry,
+    service::{self, notify},
     state,
 };
 
@@ -95,56 +111,146 @@ pub async fn run_with(
     // Boxed, like a reload and the end: this future would be as large as the largest of them for as long as it serves.
     let mut running = Box::new(Box::pin(start(source, kernel_log, wishes)).await?);
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    store::keep(&running.listening);
     ready(&running);
     loop {
+        let upgrades = running.upgrade.is_some();
+        let changes = running.upgrade.as_ref().is_some_and(upgrade::Upgrade::is_changing);
         tokio::select! {
             // Whoever asks comes first, and what the kernel shows of an attack last: that never ends while it goes on.
             biased;
             signal = signals.next() => match signal {
+                Signal::Reload if upgrades => log::error!("not reloaded: an upgrade is under way"),
                 Signal::Reload => drop(Box::pin(running.reload(None)).await),
                 Signal::Stop => break,
             },
+            heard = upgrade::word(running.upgrade.as_ref()) => {
+                if Box::pin(running.step(heard)).await {
+                    return Box::pin(leave(*running, signals)).await;
+                }
+            }
+            heard = succession::draining(&mut running.predecessors) => running.view.predecessors(heard),
             () = running.workers.failed() => {
                 log::error!("a worker has ended by a bug of this program: stopping, so that the service manager starts it anew");
                 running.failed = true;
                 break;
             }
-            call = rules::due(&running.book, &mut running.calls) => match call {
+            call = rules::due(&running.book, &mut running.calls, !upgrades) => match call {
+                Some(call) if upgrades => upgrade::refuse(call),
                 Some(Call::Rule(asked)) => running.answer(asked).await,
                 Some(Call::Reload(asked)) => running.answer_reload(asked).await,
+                Some(Call::Upgrade(asked)) => running.begin_upgrade(asked),
                 None => running.end_rules().await,
             },
-            () = running.protection.due() => running.protect(),
-            () = running.auto.due() => running.mitigate().await,
-            () = running.interfaces.changed() => running.follow().await,
+            () = running.protection.due(), if !changes => running.protect(),
+            () = running.auto.due(), if !upgrades => running.mitigate().await,
+            () = running.interfaces.changed(), if !upgrades => running.follow().await,
             () = running.diagnostics.pass_on() => {}
-            sample = running.samples.next() => running.see(sample).await,
+            sample = running.samples.next(), if !changes => running.see(sample).await,
         }
     }
     Box::pin(stop(*running, signals)).await
 }
 
+/// Drains, and leaves everything to the successor.
+async fn leave(running: Running, mut signals: Signals) -> anyhow::Result<()> {
+    let Leaving { servers, telemetry, mut workers, successor, drain } = running.leave().await;
+    log::info!("open connections have {} to finish", humantime::format_duration(drain));
+    let report = tokio::select! {
+        report = workers.leave(drain) => report,
+        () = signals.stop() => workers.cut().await,
+        never = tell(&telemetry, successor.as_ref()) => match never {},
+    };
+    log::info!("drained, {} connections cut", report.cut);
+    telemetry.events.close();
+    servers.answered().await;
+    // A successor that stops waits for the end of this channel, and nothing of ours outlives it.
+    drop(successor);
+    if report.orderly { Ok(()) } else { Err(anyhow!("a worker ended by a bug of this program; see the log above")) }
+}
+
+/// Tells a successor how many connections are left, for as long as there is one to tell.
+async fn tell(telemetry: &Telemetry, successor: Option<&Channel>) -> Infallible {
+    let mut looks = interval(Duration::from_secs(1));
+    if let Some(successor) = successor {
+        loop {
+            looks.tick().await;
+            let connections = telemetry.metrics.open();
+            if successor.send(&FromPredecessor::Draining { connections }).is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// Waits until no predecessor is left, for as long as this.
+async fn drained(predecessors: &mut Vec<Draining>, view: &View, patience: Duration) {
+    let all = async {
+        while !predecessors.is_empty() {
+            view.predecessors(succession::draining(predecessors).await);
+        }
+    };
+    let _ = timeout(patience, all).await;
+}
+
+/// How long a predecessor that was told to end may take: it cuts what it has left, and writes its events.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Ends in good order, however long that takes: `drain` is the operator's to choose.
+async fn stop(running: Running, signals: Signals) -> anyhow::Result<()> {
+    tokio::select! {
+        biased;
+        result = drain_and_end(running, signals) => result,
+        never = service::ask_for_time() => match never {},
+    }
+}
+
 /// Drains, then takes away what `run` brought.
-async fn stop(mut running: Running, mut signals: Signals) -> anyhow::Result<()> {
+async fn drain_and_end(mut running: Running, mut signals: Signals) -> anyhow::Result<()> {
+    running.abandon_upgrade();
+    // After a bug too: what is left in the sockets is the next process's, as it would be had this one been killed.
+    let mut restarts = store::is_followed(running.failed).await;
+    if !restarts {
+        store::forget();
+    }
+    // No queue is left in which nobody takes anything.
+    running.listening.clear();
     running.view.set_ready(false);
     // Who asks for a change of rules now is told that it is too late.
     running.calls.close();
     while running.calls.try_recv().is_ok() {}
     let deadline = running.drain;
-    notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("draining"), service::MORE_TIME]);
     log::info!(
         "stopping: open connections have {} to finish; a second signal ends them at once",
         humantime::format_duration(deadline)
     );
     let started = Instant::now();
+    // Who waits in the queue is served by this process, in a restart too: the next one begins only when this one has ended,
+    // and nobody should wait for that who is here already.
     let report = tokio::select! {
-        report = running.workers.drain(deadline) => report,
-        () = signals.stop() => running.workers.cut().await,
+        (report, ()) = join(
+            running.workers.drain(deadline),
+            drained(&mut running.predecessors, &running.view, deadline),
+        ) => report,
+        () = signals.stop() => {
+            succession::dismiss(&mut running.predecessors);
+            running.workers.cut().await
+        }
     };
+    // What the kernel holds is theirs as well, and a service manager kills them when this process has ended.
+    succession::dismiss(&mut running.predecessors);
+    drained(&mut running.predecessors, &running.view, LAST_WORDS).await;
     log::info!("drained in {:.1} s, {} connections cut", started.elapsed().as_secs_f64(), report.cut);
     let failed = running.failed || !report.orderly;
     Box::pin(running.end_auto_rules()).await;
-    Box::pin(running.end()).await?;
+    // It may have become a stop meanwhile.
+    if restarts && !store::is_followed(failed).await {
+        store::forget();
+        restarts = false;
+    }
+    Box::pin(running.end(restarts)).await?;
     if failed { Err(anyhow!("a worker ended by a bug of this program; see the log above")) } else { Ok(()) }
 }
 
@@ -157,11 +263,4 @@ pub fn require() -> anyhow::Result<()> {
             .collect();
         anyhow!("{}", lines.join("\n       "))
     })
-}
-
-/// Tells the service manager, if there is one.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        log::warn!("the service manager was not told: {error}");
-    }
 }

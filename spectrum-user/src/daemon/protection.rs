@@ -6,7 +6,13 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Flood, Protection, Running, View, flood_event::told, witness::Witness};
 use crate::{
-    dataplane::{apply::Mode, events::Sample, instance::KernelInstance, probe},
+    dataplane::{
+        apply::Mode,
+        events::Sample,
+        instance::{InstanceError, KernelInstance},
+        probe,
+    },
+    handover,
     model::{AppId, DesiredState, Instance, Shield, SynCookies},
     shield::{self, Change, Floods, Kind, Switch, Sysctl, SysctlError},
     telemetry::{EventLog, NodeEvent, NodeEventKind},
@@ -18,6 +24,9 @@ const ASK_SCALE: Duration = Duration::from_secs(5);
 /// How long a client may take to acknowledge a cookie (`TCP_SYNCOOKIE_VALID`, include/net/tcp.h): until then its
 /// timestamps are read as they were written.
 const COOKIE_VALID: Duration = Duration::from_mins(2);
+
+/// Floods that a successor is told of, so that it fits into a word; the others it finds out itself.
+const MOST_HANDED_OVER: usize = 256;
 
 /// What is known of floods, and the switches.
 pub(super) struct Watch {
@@ -37,15 +46,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Puts back what an earlier process of this instance left, which may have been killed under a flood.
-    pub(super) fn begin(instance: &Instance, kernel: &mut KernelInstance) -> anyhow::Result<Self> {
-        kernel.set_mode(Mode::default())?;
-        for (sysctl, found) in shield::restore(instance)? {
-            log::info!("{} is {found} again, as it was before an earlier process was killed", sysctl.name());
-        }
+    /// Nothing is switched yet.
+    pub(super) fn new(instance: &Instance) -> Self {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
+        Self {
             floods: Floods::of(Kind::Syn),
             orphans: Floods::of(Kind::Orphans),
             witness: Witness::default(),
@@ -56,7 +61,46 @@ impl Watch {
             mode: Mode::default(),
             asked: None,
             told: Vec::new(),
-        })
+        }
+    }
+
+    /// Puts back what an earlier process of this instance left, which may have been killed under a flood.
+    pub(super) fn begin(&self, instance: &Instance, kernel: &mut KernelInstance) -> anyhow::Result<()> {
+        kernel.set_mode(self.mode)?;
+        for (sysctl, found) in shield::restore(instance)? {
+            log::info!("{} is {found} again, as it was before an earlier process was killed", sysctl.name());
+        }
+        Ok(())
+    }
+
+    /// Goes on where a predecessor has let go: what it switched stays as it is.
+    pub(super) fn resume(&mut self, state: &handover::Shield) {
+        for (floods, apps) in [(&mut self.floods, &state.syn), (&mut self.orphans, &state.orphans)] {
+            apps.iter().filter_map(|app| app.parse().ok()).for_each(|app| floods.resume(app));
+        }
+        self.syncookies.resume(state.protected);
+        self.timestamps.resume(state.timestamps);
+        self.asked = state.timestamps.then(Instant::now);
+        self.mode = Mode { refuse_orphans: state.refuse_orphans, answer_scale: state.answer_scale };
+    }
+
+    /// What [`Self::resume`] needs to know.
+    pub(super) fn state(&self) -> handover::Shield {
+        let under_way =
+            |floods: &Floods| floods.under_way().take(MOST_HANDED_OVER).map(|app| app.to_string()).collect();
+        handover::Shield {
+            syn: under_way(&self.floods),
+            orphans: under_way(&self.orphans),
+            protected: self.syncookies.is_on(),
+            timestamps: self.timestamps.is_on(),
+            refuse_orphans: self.mode.refuse_orphans,
+            answer_scale: self.mode.answer_scale,
+        }
+    }
+
+    /// Says to the programs what they were told, which another process may have changed.
+    pub(super) fn tell_again(&self, kernel: &mut KernelInstance) -> Result<(), InstanceError> {
+        kernel.set_mode(self.mode)
     }
 
     pub(super) async fn due(&mut self) {

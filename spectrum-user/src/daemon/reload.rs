@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     GeoReport, Refusal, Running,
     calls::{Asked, Wishes},
-    cut_off::{OPERATOR, Standing},
-    geo,
-    logins::{self, LOGIN},
-    notify,
+    cut_off::Standing,
+    geo, operators,
     rules::kept,
-    start::{desired, report_foreign},
+    start::{plan, report_foreign},
 };
 use crate::{
     config::ConfigErrors,
@@ -22,6 +20,9 @@ use crate::{
     model::{AccessRule, DesiredState, Geo, Node},
     proxy::{AccessRules, AppTable},
     rules::{self, RuleSource},
+    service::notify,
+    state::Plan,
+    tls::Shared,
 };
 
 /// What a reload did.
@@ -91,7 +92,7 @@ impl Running {
     async fn try_reload(&mut self, wishes: Option<&Wishes>) -> anyhow::Result<Reloaded> {
         let config = self.source.read()?;
         fixed(&self.node, &config.node)?;
-        let mut desired = desired(&config)?;
+        let Plan { mut desired, assigned } = plan(&config)?;
         let before = self.view.desired();
         // What the daemon decided under other settings is decided anew, and what no database knows any more is over.
         let anew = config.node.shield.auto != self.node.shield.auto;
@@ -105,11 +106,14 @@ impl Running {
         let found = geo::find(&config, &self.geo).await?;
         let new_geo = !Arc::ptr_eq(&found.databases, &self.geo) || config.node.geo.memory != self.node.geo.memory;
         self.refuse_cutting_off_by_file(&before, &desired, &found.databases, wishes)?;
+        let kept = assigned.keep()?;
         // The table before the rules that ask it: a packet in between meets the old rules, and the class from either.
         let geo_bytes =
             if new_geo { Some(self.kernel.set_geo(&found.databases.table, config.node.geo.memory)?) } else { None };
         let previous = self.table.borrow().clone();
-        let table = AppTable::new(&desired, Arc::clone(&found.databases), Some(&previous), &self.telemetry.metrics);
+        let tls = Shared { handshakes: config.node.tls.handshakes, ..previous.tls().clone() };
+        let table =
+            AppTable::new(&desired, Arc::clone(&found.databases), &tls, Some(&previous), &self.telemetry.metrics);
         // The table first: what the kernel steers from now on must be known here.
         self.table.send_replace(Arc::new(table));
         let reattach = config.node.filter != self.node.filter;
@@ -127,6 +131,8 @@ impl Running {
                 return Err(error.into());
             }
         };
+        kept.confirm();
+        self.assigned = assigned;
         self.book = book;
         self.left_out = again.left_out;
         self.auto.keep(&desired, &self.book);
@@ -177,16 +183,12 @@ impl Running {
         let previous = Standing { applications: &before.applications, rules: previous.rules(), table: &self.geo.table };
         let rules = AccessRules::new(&after.rules);
         let standing = Standing { applications: &after.applications, rules: &rules, table: &databases.table };
-        let asked = wishes.map(|wishes| wishes.operator.as_slice()).filter(|operators| !operators.is_empty());
-        let (operators, whose) = match asked {
-            Some(operators) => (operators.to_vec(), OPERATOR),
-            None => (logins::addresses(), LOGIN),
-        };
-        standing.refuse(Some(previous), &after.rules, &operators, whose)
+        let (operators, whose) = wishes.map_or_else(operators::logged_in, Wishes::operators);
+        standing.refuse(&previous.blocked(&operators), &after.rules, &operators, whose)
     }
 
     /// Maps and routes first, then the filter onto other interfaces where they changed.
-    async fn bring_about(
+    pub(super) async fn bring_about(
         &mut self,
         desired: &DesiredState,
         node: &Node,
@@ -237,7 +239,12 @@ fn fixed(before: &Node, after: &Node) -> anyhow::Result<()> {
         ("node.state_dir", before.state_dir != after.state_dir),
         ("api.listen", before.api != after.api),
         ("metrics.listen", before.metrics != after.metrics),
+        ("tls.certificates", before.tls.certificates != after.tls.certificates),
+        ("tls.acme", before.tls.acme != after.tls.acme),
+        ("tls.seal_key", before.tls.seal_key != after.tls.seal_key),
         ("events.file", before.events != after.events),
+        ("node.source_addresses", before.sources.addresses != after.sources.addresses),
+        ("node.source_ports", before.sources.ports != after.sources.ports),
     ];
     let names: Vec<&str> = changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect();
     anyhow::ensure!(

@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
+use crate::service::Stop;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     /// SIGHUP: apply the edited file.
@@ -14,35 +16,23 @@ pub(super) enum Signal {
 
 pub(super) struct Signals {
     hangup: Stream,
-    terminate: Stream,
-    interrupt: Stream,
+    stop: Stop,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { hangup: signal(SignalKind::hangup())?, stop: Stop::listen()? })
     }
 
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::Reload,
-            () = stop(&mut self.terminate, &mut self.interrupt) => Signal::Stop,
+            () = self.stop.told() => Signal::Stop,
         }
     }
 
     /// The next signal to stop; reloads are too late now.
     pub(super) async fn stop(&mut self) {
-        stop(&mut self.terminate, &mut self.interrupt).await;
-    }
-}
-
-async fn stop(terminate: &mut Stream, interrupt: &mut Stream) {
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
+        self.stop.told().await;
     }
 }

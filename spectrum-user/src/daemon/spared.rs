@@ -9,7 +9,7 @@ use super::{logins, ssh};
 use crate::{
     geo::Databases,
     model::{AccessRule, DesiredState, RuleMode, Scope, Target},
-    proxy::Arrivals,
+    proxy::{AppTable, Arrivals},
     rules::{Book, RuleSource},
     shield::{Bystanders, takes_in},
     state,
@@ -22,6 +22,8 @@ const SERVED_SHARE: usize = 10;
 pub(super) struct Spared<'a> {
     book: &'a Book,
     desired: Arc<DesiredState>,
+    /// Knows which origins there are now.
+    table: Arc<AppTable>,
     geo: Arc<Databases>,
     arrivals: Arrivals,
     /// Addresses of this host.
@@ -33,9 +35,15 @@ pub(super) struct Spared<'a> {
 }
 
 impl<'a> Spared<'a> {
-    pub(super) fn new(book: &'a Book, desired: Arc<DesiredState>, geo: Arc<Databases>, arrivals: Arrivals) -> Self {
+    pub(super) fn new(
+        book: &'a Book,
+        desired: Arc<DesiredState>,
+        table: Arc<AppTable>,
+        geo: Arc<Databases>,
+        arrivals: Arrivals,
+    ) -> Self {
         let (own, operators, served) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { book, desired, geo, arrivals, own, operators, served }
+        Self { book, desired, table, geo, arrivals, own, operators, served }
     }
 
     /// A prefix meets the addresses that it holds, a class those that are of it.
@@ -72,7 +80,6 @@ impl<'a> Spared<'a> {
 
     fn is_own(&self, target: Target) -> bool {
         let apps = &self.desired.applications;
-        let origins = apps.iter().flat_map(|app| app.origins.iter().map(|origin| origin.address));
         let edges = apps.iter().flat_map(|app| app.addresses.iter().copied());
         let holds_pool = |pool: &IpNet| {
             let inside = matches!(target, Target::Prefix(target) if pool.contains(&target));
@@ -81,7 +88,8 @@ impl<'a> Spared<'a> {
         let meets_any = |addresses: &[IpAddr]| addresses.iter().any(|address| self.meets(target, *address));
         // What is quick to know first.
         self.desired.edge.pools.iter().any(holds_pool)
-            || origins.chain(edges).any(|address| self.meets(target, address))
+            || edges.into_iter().any(|address| self.meets(target, address))
+            || meets_any(&self.table.origin_addresses())
             || meets_any(self.own.get_or_init(|| state::host_addresses().unwrap_or_default()))
             || meets_any(self.operators.get_or_init(|| [ssh::addresses(), logins::addresses()].concat()))
     }
@@ -137,6 +145,7 @@ mod tests {
         model::{Country, RuleId},
         proxy::testing::application,
         rules::Facts,
+        telemetry::Metrics,
     };
 
     fn rule(mode: RuleMode, target: Target, simulate: bool) -> AccessRule {
@@ -162,7 +171,9 @@ mod tests {
             book.insert(rule.id, Facts::new(RuleSource::Auto, rule, SystemTime::now()));
         }
         let desired = DesiredState { applications: vec![application(443, 443)], rules, ..DesiredState::default() };
-        Spared::new(&book, Arc::new(desired), databases(), Arrivals::new(1)).spares(target).is_some()
+        let table =
+            Arc::new(AppTable::new(&desired, databases(), &crate::tls::Shared::default(), None, &Metrics::new(1)));
+        Spared::new(&book, Arc::new(desired), table, databases(), Arrivals::new(1)).spares(target).is_some()
     }
 
     #[test]

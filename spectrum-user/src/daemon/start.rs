@@ -1,20 +1,26 @@
 //! From a configuration to a running daemon, in the order in which nothing is ever half there.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use spectrum_common::layout::Owner;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Call, GeoReport, OPERATOR, Source, Standing, View, Wishes, calls, geo,
+    Blocked, Call, GeoReport, OPERATOR, Source, Standing, View, Wishes,
+    acme::Acme,
+    calls, geo,
     logins::{self, LOGIN},
     mitigation::Auto,
+    operators,
     protection::Watch,
     require,
-    rules::with_kept_rules,
+    rules::with_rules,
     samples::Samples,
-    servers::Servers,
+    servers::{Prepared, Servers},
+    succession::{Draining, Succession},
+    tls,
+    upgrade::Upgrade,
 };
 use crate::{
     config::Config,
@@ -24,24 +30,41 @@ use crate::{
         netlink::{InterfaceWatch, Netlink},
     },
     geo::Databases,
-    listen::Listeners,
-    model::{DesiredState, Node},
+    handover::{Channel, Down, Program},
+    listen::{Listeners, Sources},
+    model::{AutoRules, DesiredState, Node},
+    origins::Keeper,
     proxy::{AccessRules, AppTable, Arrivals, Telemetry, Workers},
-    rules::{Book, LeftOut},
-    state,
+    rules::{self, Book, Kept, LeftOut},
+    state::{self, Assigned},
     telemetry::{EventLog, Metrics},
 };
 
 /// Everything that runs.
 pub struct Running {
     pub(super) source: Source,
+    /// How this process was started.
+    pub(super) program: Program,
+    /// A successor that has been started.
+    pub(super) upgrade: Option<Upgrade>,
+    /// One that has taken over.
+    pub(super) successor: Option<Channel>,
+    /// Processes that drain.
+    pub(super) predecessors: Vec<Draining>,
+    /// Other descriptors of the listening sockets: what goes to a successor.
+    pub(super) listening: Vec<OwnedFd>,
     pub(super) node: Node,
     pub(super) geo: Arc<Databases>,
     pub(super) kernel: KernelInstance,
     pub(super) netlink: Netlink,
+    /// Addresses that are kept for hostnames.
+    pub(super) assigned: Assigned,
     pub(super) table: watch::Sender<Arc<AppTable>>,
     pub(super) telemetry: Telemetry,
     pub(super) workers: Workers,
+    pub(super) keeper: Keeper,
+    pub(super) tls_keeper: crate::tls::Keeper,
+    pub(super) acme_keeper: Option<crate::acme::Keeper>,
     pub(super) samples: Samples,
     pub(super) diagnostics: Diagnostics,
     pub(super) interfaces: InterfaceWatch,
@@ -67,70 +90,151 @@ impl Running {
         &self.view
     }
 
+    /// The last steps of one that has a successor: everything but its own connections is another's. Returns what is
+    /// needed to drain.
+    pub(super) async fn leave(self) -> Leaving {
+        let Self { kernel, mut servers, telemetry, workers, successor, drain, .. } = self;
+        kernel.leave();
+        servers.leave().await;
+        telemetry.events.dismiss();
+        Leaving { servers, telemetry, workers, successor, drain }
+    }
+
     /// The last steps: what the kernel holds, what listens, what is written.
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    ///
+    /// Before a restart what the kernel holds stays: it filters, and clients wait in the queue of the next process.
+    pub(super) async fn end(self, restarts: bool) -> anyhow::Result<()> {
         let Self {
-            mut kernel, netlink, servers, telemetry, samples, diagnostics, interfaces, protection, view, ..
+            mut kernel,
+            netlink,
+            servers,
+            telemetry,
+            keeper,
+            tls_keeper,
+            acme_keeper,
+            samples,
+            diagnostics,
+            interfaces,
+            protection,
+            view,
+            ..
         } = self;
-        drop((samples, diagnostics, interfaces, view));
+        drop((keeper, acme_keeper, tls_keeper, samples, diagnostics, interfaces, view));
         servers.end().await;
         protection.end(&mut kernel, &telemetry.events);
         telemetry.events.close();
-        kernel.release(&netlink).await?;
+        if restarts {
+            log::info!("this is a restart: the pins in {} stay", kernel.pins().directory().display());
+        } else {
+            kernel.release(&netlink).await?;
+        }
         Ok(())
     }
 }
 
 pub(super) async fn start(source: Source, kernel_log: KernelLog, wishes: &Wishes) -> anyhow::Result<Running> {
-    let config = source.read()?;
-    require()?;
-    let mut desired = desired(&config)?;
-    let geo = geo::find(&config, &Arc::default()).await?.databases;
-    let node = config.node.clone();
-    let (book, left_out) = with_kept_rules(&mut desired, &node)?;
-    refuse_cutting_off(&desired, &geo, wishes)?;
-    let netlink = Netlink::open().context("open netlink")?;
-    let kernel = KernelInstance::open(&node.instance, Owner::Run, kernel_log.level())?;
-    if kernel.adopted() {
-        log::info!("took over the pins in {}", kernel.pins().directory().display());
-    }
-    let mut starting = Starting { kernel, netlink };
-    match starting.serve(source, node, geo, desired, (book, left_out)).await {
-        Ok(join) => {
-            let running = join(starting);
+    let mut succession = Succession::begin().await?;
+    match Box::pin(try_start(source, kernel_log, wishes, &mut succession)).await {
+        Ok(mut running) => {
             running.tell_rules();
+            running.predecessors = succession.serving().await;
+            running.view.predecessors(running.predecessors.iter().map(Draining::seen).collect());
             Ok(running)
         }
         Err(error) => {
-            starting.undo().await;
+            succession.fail(&error);
             Err(error)
         }
     }
 }
 
-/// Refuses to cut off who starts this from a shell. A service manager has no connection, and a service that does not
-/// start is worse for everybody else: then it is only told.
-fn refuse_cutting_off(desired: &DesiredState, geo: &Databases, wishes: &Wishes) -> anyhow::Result<()> {
+async fn try_start(
+    source: Source,
+    kernel_log: KernelLog,
+    wishes: &Wishes,
+    succession: &mut Succession,
+) -> anyhow::Result<Running> {
+    let program = Program::own().context("find out how this process was started")?;
+    let config = source.read()?;
+    require()?;
+    succession.check(&config.node)?;
+    let state::Plan { mut desired, assigned } = plan(&config)?;
+    let geo = geo::find(&config, &Arc::default()).await?.databases;
+    let node = config.node.clone();
+    let auto = auto_rules(succession, &desired, &node);
+    let (book, left_out) = with_rules(&mut desired, &node, &auto)?;
+    refuse_cutting_off(&desired, &geo, wishes, succession)?;
+    let netlink = Netlink::open().context("open netlink")?;
+    let (owner, level) = (Owner::Run, kernel_log.level());
+    let kernel = match succession.estate.lock.as_ref() {
+        Some(lock) => KernelInstance::share(&node.instance, owner, level, lock.try_clone()?)?,
+        None => KernelInstance::open(&node.instance, owner, level)?,
+    };
+    if kernel.adopted() && !succession.is_one() {
+        log::info!("took over the pins in {}", kernel.pins().directory().display());
+    }
+    let mut starting = Starting { kernel, netlink, assigned };
+    match starting.serve((source, program), node, geo, desired, (book, left_out), succession).await {
+        Ok(join) => Ok(join(starting)),
+        Err(error) => {
+            if !succession.is_one() {
+                starting.undo().await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Rules that a predecessor made by itself, where this file wants any.
+fn auto_rules(succession: &Succession, desired: &DesiredState, node: &Node) -> Vec<Kept> {
+    if node.shield.auto.rules == AutoRules::Off {
+        return Vec::new();
+    }
+    rules::unpack(&succession.estate.notes.auto_rules, &desired.zones, &node.geo).rules
+}
+
+/// Refuses to cut off who starts this from a shell, or who asked for the upgrade. A service manager has no connection, and a
+/// service that does not start is worse for everybody else: then it is only told.
+///
+/// What a successor has inherited of a shell says where somebody was who started the first process, long ago.
+fn refuse_cutting_off(
+    desired: &DesiredState,
+    geo: &Databases,
+    wishes: &Wishes,
+    succession: &Succession,
+) -> anyhow::Result<()> {
     let rules = AccessRules::new(&desired.rules);
     let standing = Standing { applications: &desired.applications, rules: &rules, table: &geo.table };
-    if !wishes.force {
-        standing.refuse(None, &desired.rules, &wishes.operator, OPERATOR)?;
+    if succession.was_begun_by_one() {
+        operators::refuse_cutting_off(&succession.estate.notes.operators, standing, &desired.rules)?;
+    } else if !wishes.force {
+        standing.refuse(&Blocked::default(), &desired.rules, &wishes.operator, OPERATOR)?;
     }
-    for cut in standing.cut_off(None, &logins::addresses()) {
+    for cut in standing.cut_off(&Blocked::default(), &logins::addresses()) {
         log::warn!("{}", cut.message(&desired.rules, LOGIN));
     }
     Ok(())
 }
 
-/// The state that a configuration asks for on this host, with its addresses kept.
-pub(super) fn desired(config: &Config) -> anyhow::Result<DesiredState> {
-    Ok(state::desired_kept(config, &state::host_addresses()?)?)
+/// The state that a configuration asks for on this host, and the addresses to be kept with it.
+pub(super) fn plan(config: &Config) -> anyhow::Result<state::Plan> {
+    Ok(state::plan(config, &state::host_addresses()?)?)
+}
+
+/// What is left of a process that has a successor.
+pub(super) struct Leaving {
+    pub(super) servers: Servers,
+    pub(super) telemetry: Telemetry,
+    pub(super) workers: Workers,
+    pub(super) successor: Option<Channel>,
+    pub(super) drain: Duration,
 }
 
 /// What must be undone if a later step fails.
 struct Starting {
     kernel: KernelInstance,
     netlink: Netlink,
+    assigned: Assigned,
 }
 
 /// Puts everything together once nothing can fail any more.
@@ -139,27 +243,41 @@ type Join = Box<dyn FnOnce(Starting) -> Running>;
 impl Starting {
     async fn serve(
         &mut self,
-        source: Source,
+        (source, program): (Source, Program),
         node: Node,
         geo: Arc<Databases>,
         desired: DesiredState,
         (book, left_out): (Book, Vec<LeftOut>),
+        succession: &mut Succession,
     ) -> anyhow::Result<Join> {
-        let workers = worker_count(&node);
-        let listeners = Listeners::bind(workers)?;
+        let worker_count = worker_count(&node);
+        let listeners = Listeners::inherit(std::mem::take(&mut succession.estate.listeners), worker_count)?;
         report_limits(&listeners, &desired);
-        let first = listeners.sockets.first().context("no worker")?;
-        self.kernel.listen(first)?;
-        let protection = Watch::begin(&node.instance, &mut self.kernel)?;
-        let listening: SocketAddr = first.local_addr().context("the listening socket's address")?;
+        let address = listeners.address().context("the listening socket's address")?;
+        let listening = listeners.duplicates().context("duplicate the listening sockets")?;
+        let first = listening.first().context("no listening socket")?;
+        let prepared = Prepared::new(&node, succession.estate.metrics.take()).await?;
 
-        let metrics = Metrics::new(workers);
+        let metrics = Metrics::new(worker_count);
         let events = EventLog::start(node.events.as_ref())?;
-        let telemetry = Telemetry { metrics: metrics.clone(), events, arrivals: Arrivals::new(workers) };
-        let table = Arc::new(AppTable::new(&desired, Arc::clone(&geo), None, &metrics));
+        let telemetry = Telemetry { metrics: metrics.clone(), events, arrivals: Arrivals::new(worker_count) };
+        let acme = Acme::of(&node);
+        let (shared, store) = tls::open(&node, acme.as_ref());
+        let table = Arc::new(AppTable::new(&desired, Arc::clone(&geo), &shared, None, &metrics));
         let (table, tables) = watch::channel(table);
-        let workers = Workers::start(listeners.sockets, &tables, &telemetry)?;
+        let sources = Sources::new(&node.sources);
+        let keeper = Keeper::start(tables.clone(), sources.clone(), &node.state_dir.join("origins.json"))
+            .context("start the thread that keeps origins")?;
+        let workers = Workers::start(listeners.shares(worker_count), &tables, &telemetry, &sources)?;
+        let mut protection = Watch::new(&node.instance);
 
+        // From here on somebody would notice.
+        succession.changing().await?;
+        let kept = self.assigned.keep()?;
+        self.kernel.listen(first)?;
+        if !succession.is_one() {
+            protection.begin(&node.instance, &mut self.kernel)?;
+        }
         // Before the rules that ask it.
         let geo_bytes = self.kernel.set_geo(&geo.table, node.geo.memory)?;
         let report = self.kernel.reconcile(&desired, &self.netlink).await?;
@@ -181,26 +299,56 @@ impl Starting {
             self.kernel.pins(),
             metrics,
             telemetry.events.clone(),
-            listening,
+            tables,
+            address,
             self.kernel.attached(),
         )?);
         view.applied(Arc::new(desired), &report);
         view.geo(&geo, GeoReport::new(&geo, &node.geo, geo_bytes, None));
-        let servers = Servers::start(&node, &view, &callers).await?;
+
+        match succession.ready().await? {
+            Some(state) => protection.resume(&state),
+            // It was killed, and has left everything as it was.
+            None if succession.is_one() => {
+                // Too late to fail for it.
+                if let Err(error) = protection.begin(&node.instance, &mut self.kernel) {
+                    log::error!("{error:#}");
+                }
+            }
+            None => {}
+        }
+        let servers = prepared.serve(&view, &callers)?;
         if let Some(socket) = servers.socket() {
             self.kernel.announce(socket)?;
         }
+        let (acme_keeper, wanted) = acme.map(|acme| acme.keep(&table.borrow())).transpose()?.unzip();
+        if let Some(keeper) = &acme_keeper {
+            view.acme(keeper.reports());
+        }
+        let tls_keeper = tls::keep(&table.subscribe(), store, shared, &telemetry.events, wanted)?;
+        kept.confirm();
+        leave_out(&table.borrow(), &succession.estate.notes.down);
+        workers.open();
         view.set_ready(true);
         let drain = node.drain;
-        Ok(Box::new(move |Self { kernel, netlink }| Running {
+        Ok(Box::new(move |Self { kernel, netlink, assigned }| Running {
             source,
+            program,
+            upgrade: None,
+            successor: None,
+            predecessors: Vec::new(),
+            listening,
             node,
             geo,
             kernel,
             netlink,
+            assigned,
             table,
             telemetry,
             workers,
+            keeper,
+            tls_keeper,
+            acme_keeper,
             samples,
             diagnostics,
             interfaces,
@@ -218,7 +366,7 @@ impl Starting {
 
     /// A start that failed leaves what it found: pins that were adopted keep filtering, new ones go.
     async fn undo(self) {
-        let Self { kernel, netlink } = self;
+        let Self { kernel, netlink, .. } = self;
         if kernel.adopted() {
             log::warn!(
                 "the pins in {} were there before and stay: they keep filtering",
@@ -228,6 +376,15 @@ impl Starting {
         }
         if let Err(error) = kernel.remove(&netlink).await {
             log::warn!("the start that failed left something behind: {:#}", anyhow::Error::new(error));
+        }
+    }
+}
+
+/// Origins that a predecessor found down are not found out about by this process's first clients.
+fn leave_out(table: &AppTable, down: &[Down]) {
+    for Down { application, origin } in down {
+        if let Some(app) = application.parse().ok().and_then(|id| table.app(id)) {
+            app.origins.leave_out(origin);
         }
     }
 }

@@ -1,16 +1,24 @@
 //! What the daemon answers about itself: `GET /status` of the control socket, and the parts that others show too.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::GeoReport;
 use crate::{
+    acme::HostReport,
     dataplane::status::ReasonCount,
-    model::{AccessRule, Application, DesiredState, Scope},
+    model::{AccessRule, Application, DesiredState, Origins, Scope},
+    origins::Endpoint,
     rules::{Configuration, RuleObject},
     shield::Likeness,
     telemetry::AppMetrics,
+    tls::certificates::CertificateReport,
 };
 
 /// A flood that is under way.
@@ -47,6 +55,14 @@ pub struct Protection {
     pub always: bool,
 }
 
+/// A process that this one took over from, while it drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    pub pid: u32,
+    /// Open ones that it still has.
+    pub connections: u64,
+}
+
 /// `GET /status` of the control socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
@@ -70,12 +86,21 @@ pub struct DaemonStatus {
     pub geo: Option<GeoReport>,
     /// Where the workers listen; only steering reaches it.
     pub listening: SocketAddr,
+    /// What clients are shown, and what should be there and cannot be used.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+    /// Hostnames that certificates are asked for at a directory.
+    #[serde(default)]
+    pub acme: Vec<AcmeStatus>,
     pub applications: Vec<AppStatus>,
     #[serde(default)]
     pub rules: RuleCounts,
     /// Kept rules of operators that are not in force, and why.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// Processes that drain.
+    #[serde(default)]
+    pub predecessors: Vec<Predecessor>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,8 +108,15 @@ pub struct AppStatus {
     pub id: String,
     pub hostname: String,
     pub protocol: String,
+    /// `off`, `flexible`, `full` or `strict`.
+    #[serde(default)]
+    pub tls: String,
     pub edge_ips: Vec<IpAddr>,
-    pub origins: Vec<String>,
+    /// The name of which the origins are the addresses, with its ports and records.
+    #[serde(default)]
+    pub origin_dns: Option<String>,
+    /// None where a name has not been resolved yet.
+    pub origins: Vec<OriginStatus>,
     pub ip_firewall: bool,
     pub connections_active: u64,
     pub connections_opened: u64,
@@ -92,6 +124,55 @@ pub struct AppStatus {
     pub origin_bytes: u64,
     /// The XDP program's verdicts on its packets.
     pub packets: Vec<ReasonCount>,
+}
+
+/// One certificate, or a place where there should be one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    pub path: PathBuf,
+    /// Whom it is for; nobody where nothing can be read.
+    pub names: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub issuer: Option<String>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_after: Option<i64>,
+    /// SHA-256, in hex digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fingerprint: Option<String>,
+    pub problems: Vec<String>,
+}
+
+/// A hostname that a certificate is asked for at a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcmeStatus {
+    pub host: String,
+    /// `absent`, `ordering`, `held`, `expired` or `impossible`.
+    pub state: String,
+    /// Why the last try came to nothing, or why there can be none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
+    /// When it is tried next or renewed, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_try: Option<i64>,
+    /// The end of the certificate that is there, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_after: Option<i64>,
+}
+
+/// One origin, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginStatus {
+    /// With its port or ports.
+    pub address: String,
+    pub up: bool,
+    /// Why it is left out, while it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<String>,
+    /// Connections that are open to it.
+    pub open: usize,
 }
 
 /// An access rule in few words.
@@ -112,13 +193,20 @@ pub struct RuleStatus {
 }
 
 impl AppStatus {
-    pub(super) fn of(app: &Application, metrics: &AppMetrics, packets: Vec<ReasonCount>) -> Self {
+    pub(super) fn of(
+        app: &Application,
+        metrics: &AppMetrics,
+        packets: Vec<ReasonCount>,
+        origins: &[Arc<Endpoint>],
+    ) -> Self {
         Self {
             id: app.id.to_string(),
             hostname: app.hostname.clone(),
             protocol: app.protocol.to_string(),
+            tls: app.tls.mode.to_string(),
             edge_ips: app.addresses.clone(),
-            origins: app.origins.iter().map(ToString::to_string).collect(),
+            origin_dns: matches!(app.origins, Origins::Dns(_)).then(|| app.origins.to_string()),
+            origins: origins.iter().map(|origin| OriginStatus::of(origin)).collect(),
             ip_firewall: app.ip_firewall,
             connections_active: metrics.active(),
             connections_opened: metrics.sum(|shard| &shard.opened),
@@ -126,6 +214,41 @@ impl AppStatus {
             origin_bytes: metrics.sum(|shard| &shard.origin_bytes),
             packets,
         }
+    }
+}
+
+impl From<CertificateReport> for CertificateStatus {
+    fn from(report: CertificateReport) -> Self {
+        let CertificateReport { path, certificate, problems, .. } = report;
+        let Some(certificate) = certificate else { return Self { path, problems, ..Self::default() } };
+        Self {
+            path,
+            not_after: Some(OffsetDateTime::from(certificate.not_after).unix_timestamp()),
+            key_type: Some(certificate.key_type.word().to_owned()),
+            issuer: Some(certificate.issuer),
+            fingerprint: Some(certificate.fingerprint),
+            names: certificate.names,
+            problems,
+        }
+    }
+}
+
+impl From<HostReport> for AcmeStatus {
+    fn from(report: HostReport) -> Self {
+        let seconds = |time| OffsetDateTime::from(time).unix_timestamp();
+        Self {
+            host: report.host,
+            state: report.state.as_str().to_owned(),
+            problem: report.problem,
+            next_try: report.next_try.map(seconds),
+            not_after: report.not_after.map(seconds),
+        }
+    }
+}
+
+impl OriginStatus {
+    fn of(origin: &Endpoint) -> Self {
+        Self { address: origin.to_string(), up: origin.is_up(), failure: origin.failure(), open: origin.open() }
     }
 }
 

@@ -33,17 +33,27 @@ impl Wanted {
     }
 }
 
+/// The last line of a stream whose daemon another process has taken the place of.
+pub const HANDED_OVER: &str = "handedOver";
+
 /// One reader's lines.
 pub struct Stream {
     view: Arc<View>,
     wanted: Wanted,
+    ended: bool,
     events: EventReader,
     samples: SampleReader,
 }
 
 impl Stream {
     pub fn new(view: &Arc<View>, wanted: Wanted) -> Self {
-        Self { view: Arc::clone(view), wanted, events: view.events().subscribe(), samples: view.samples() }
+        Self {
+            view: Arc::clone(view),
+            wanted,
+            ended: false,
+            events: view.events().subscribe(),
+            samples: view.samples(),
+        }
     }
 
     /// Waits for the next line, its end included. None: the daemon ends.
@@ -54,7 +64,7 @@ impl Stream {
             }
             let line = tokio::select! {
                 event = self.events.next() => {
-                    let event = event?;
+                    let Some(event) = event else { return self.last() };
                     if self.wanted.only_samples {
                         continue;
                     }
@@ -70,6 +80,19 @@ impl Stream {
             };
             return Some(line + "\n");
         }
+    }
+
+    /// Says who goes on, where somebody does.
+    fn last(&mut self) -> Option<String> {
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        let line = json!({
+            "Event": HANDED_OVER,
+            "Timestamp": timestamp(std::time::SystemTime::now()),
+            "extensions": { "pid": self.view.successor()? },
+        });
+        Some(format!("{line}\n"))
     }
 
     /// Says what was left out, where something was.

@@ -2,11 +2,15 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::SystemTime,
 };
 
+use tokio::sync::watch;
+
 use super::{
-    AppStatus, DaemonStatus, Flood, GeoReport, Protection,
+    AcmeStatus, AppStatus, CertificateStatus, DaemonStatus, Flood, GeoReport, Predecessor, Protection,
+    acme::Hosts,
     describe::describe,
     objects::Objects,
     sample_event,
@@ -14,6 +18,7 @@ use super::{
     status::RuleCounts,
 };
 use crate::{
+    acme::{HostReport, Reports},
     dataplane::{
         attach::AttachedXdp,
         events::Sample,
@@ -25,6 +30,8 @@ use crate::{
     },
     geo::Databases,
     model::{AppId, Application, DesiredState, Instance, Node, Target},
+    origins::Endpoint,
+    proxy::AppTable,
     shield,
     telemetry::{EventLog, Metrics},
 };
@@ -35,9 +42,13 @@ pub struct View {
     listening: SocketAddr,
     metrics: Metrics,
     events: EventLog,
+    table: watch::Receiver<Arc<AppTable>>,
     counters: Mutex<CounterMaps>,
     progress: Mutex<Progress>,
     pub(super) samples: Feed,
+    successor: OnceLock<u32>,
+    /// None: no certificates are asked for at a directory.
+    acme: OnceLock<Reports>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,6 +64,7 @@ struct Progress {
     floods: Vec<Flood>,
     held: RuleCounts,
     left_out: Vec<String>,
+    predecessors: Vec<Predecessor>,
 }
 
 impl View {
@@ -61,6 +73,7 @@ impl View {
         pins: &Pins,
         metrics: Metrics,
         events: EventLog,
+        table: watch::Receiver<Arc<AppTable>>,
         listening: SocketAddr,
         attached: &[AttachedXdp],
     ) -> anyhow::Result<Self> {
@@ -70,16 +83,39 @@ impl View {
             listening,
             metrics,
             events,
+            table,
             counters: Mutex::new(counters),
             progress: Mutex::default(),
             samples: Feed::default(),
+            successor: OnceLock::new(),
+            acme: OnceLock::new(),
         };
         view.attached(attached);
         Ok(view)
     }
 
+    /// How certificates stand that are asked for.
+    pub(super) fn acme(&self, reports: Reports) {
+        let _ = self.acme.set(reports);
+    }
+
     pub(super) fn set_ready(&self, ready: bool) {
         self.change(|progress| progress.ready = ready);
+    }
+
+    /// Another process has taken over.
+    pub(super) fn handed_over(&self, pid: u32) {
+        let _ = self.successor.set(pid);
+        self.set_ready(false);
+    }
+
+    pub(super) fn predecessors(&self, predecessors: Vec<Predecessor>) {
+        self.change(|progress| progress.predecessors = predecessors);
+    }
+
+    /// The process that has taken over, if one has.
+    pub fn successor(&self) -> Option<u32> {
+        self.successor.get().copied()
     }
 
     pub(super) fn applied(&self, desired: Arc<DesiredState>, report: &Report) {
@@ -153,7 +189,7 @@ impl View {
         (self.samples.passed(), self.samples.lost())
     }
 
-    pub(super) fn desired(&self) -> Arc<DesiredState> {
+    pub fn desired(&self) -> Arc<DesiredState> {
         self.read(|progress| Arc::clone(progress.objects.desired()))
     }
 
@@ -228,9 +264,16 @@ impl View {
         let applications = self.app_totals();
         let applications = applications
             .into_iter()
-            .map(|(app, packets)| AppStatus::of(&app, &self.metrics.app(&app), packets))
+            .map(|(app, packets)| AppStatus::of(&app, &self.metrics.app(&app), packets, &self.origins(app.id)))
             .collect();
         let progress = self.read(Clone::clone);
+        let asked = self.asked_for();
+        let asked_in_vain = asked.iter().filter_map(|report| {
+            let problem = report.problem.as_ref()?;
+            Some(format!("{}: no certificate from the directory: {problem}", report.host))
+        });
+        let degraded =
+            progress.degraded.into_iter().chain(self.table.borrow().tls_problems()).chain(asked_in_vain).collect();
         DaemonStatus {
             instance: self.instance.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -238,15 +281,36 @@ impl View {
             ready: progress.ready,
             revision: progress.revision,
             problem: progress.problem,
-            degraded: progress.degraded,
+            degraded,
             protection: progress.protection,
             floods: progress.floods,
             geo: progress.geo,
             listening: self.listening,
+            certificates: self.certificates(),
+            acme: asked.into_iter().map(AcmeStatus::from).collect(),
             applications,
             rules: progress.held,
             left_out: progress.left_out,
+            predecessors: progress.predecessors,
         }
+    }
+
+    /// What clients are shown.
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let newest = self.table.borrow().tls().certificates.newest();
+        newest.report(SystemTime::now()).into_iter().map(Into::into).collect()
+    }
+
+    /// How it stands with the hostnames that certificates are asked for.
+    fn asked_for(&self) -> Vec<HostReport> {
+        let Some(reports) = self.acme.get() else { return Vec::new() };
+        let table = self.table.borrow().clone();
+        Hosts::of(&table).report(reports)
+    }
+
+    /// The origins of an application, as they are now.
+    pub fn origins(&self, id: AppId) -> Vec<Arc<Endpoint>> {
+        self.table.borrow().app(id).map(|app| app.origins.endpoints()).unwrap_or_default()
     }
 
     /// A sample in one line for people.

@@ -101,6 +101,10 @@ impl Printer {
     /// Prints a line if it is asked for. Whether to go on.
     fn print(&mut self, line: &str) -> anyhow::Result<bool> {
         let Ok(mut event) = serde_json::from_str::<Value>(line) else { return Ok(true) };
+        if row::is_handed_over(&event) {
+            eprintln!("{}", row::handed_over(&event));
+            return Ok(true);
+        }
         if row::is_missed(&event) {
             eprintln!("{}", row::missed(&event));
             return Ok(true);

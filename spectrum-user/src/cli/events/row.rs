@@ -7,6 +7,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     cli::output::printable,
+    daemon::HANDED_OVER,
     shield::{Likeness, describe_portrait},
 };
 
@@ -18,6 +19,16 @@ pub(super) fn is_missed(event: &Value) -> bool {
 pub(super) fn missed(event: &Value) -> String {
     let [events, samples] = ["events", "samples"].map(|key| number(event, "extensions", key));
     format!("too slow: {events} events and {samples} samples are left out here")
+}
+
+/// Whether the line says who goes on.
+pub(super) fn is_handed_over(event: &Value) -> bool {
+    text(event, "Event") == HANDED_OVER
+}
+
+pub(super) fn handed_over(event: &Value) -> String {
+    let pid = number(event, "extensions", "pid");
+    format!("process {pid} has taken over, what follows is its own; the process before drains unseen")
 }
 
 pub(super) fn row(event: &Value) -> String {

@@ -43,7 +43,7 @@ impl Source {
             Self::Daemon(lines) => {
                 let line = lines.next().await?;
                 if line.is_none() {
-                    eprintln!("the daemon has ended");
+                    eprintln!("this daemon tells no more");
                 }
                 Ok(line)
             }

@@ -3,7 +3,10 @@
 use spectrum_common::{layout::steer_flags, reason::Stage};
 
 use super::answer::{Answer, Object, StageAnswer};
-use crate::dataplane::{events::Sample, image::MapImage};
+use crate::{
+    daemon::AppStatus,
+    dataplane::{events::Sample, image::MapImage},
+};
 
 /// What each stage of the program says, and what comes of what passes. Where the program had its last word is what its
 /// reason tells; the stages before it have let the packet through.
@@ -27,9 +30,7 @@ pub(super) fn stages(answer: &Answer, sample: &Sample) -> Vec<StageAnswer> {
     if answer.action == "pass" && answer.application.is_some() {
         let details = answer.application.as_ref().and_then(|app| app.details.as_ref());
         let (outcome, says) = match details {
-            Some(app) if answer.served => {
-                ("pass", format!("the daemon accepts, and dials {}", app.origins.join(" or ")))
-            }
+            Some(app) if answer.served => ("pass", format!("the daemon accepts, and dials {}", dialled(app))),
             _ => ("refused", "no daemon listens: the kernel answers with a reset".to_owned()),
         };
         stages.push(StageAnswer { stage: "serve", outcome, says });
@@ -82,5 +83,16 @@ pub(super) fn protected_syn(answer: &Answer, sample: &Sample, image: &MapImage) 
         "is refused: no daemon listens".to_owned()
     } else {
         "is answered with a cookie (syn_cookie)".to_owned()
+    }
+}
+
+/// Where the daemon would dial now.
+fn dialled(app: &AppStatus) -> String {
+    let up: Vec<&str> = app.origins.iter().filter(|origin| origin.up).map(|origin| origin.address.as_str()).collect();
+    let name = app.origin_dns.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    match (up.is_empty(), app.origins.is_empty()) {
+        (false, _) => format!("{name}{}", up.join(" or ")),
+        (true, false) => format!("{name}no origin that lives, but tries each"),
+        (true, true) => format!("{name}nobody, for it is not resolved"),
     }
 }

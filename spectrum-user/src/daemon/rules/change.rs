@@ -27,7 +27,7 @@ impl Running {
         let desired = DesiredState { rules, ..DesiredState::clone(&desired) };
         let report = self.kernel.reconcile(&desired, &self.netlink).await?;
         let previous = self.table.borrow().clone();
-        let table = AppTable::new(&desired, self.geo.clone(), Some(&previous), &self.telemetry.metrics);
+        let table = AppTable::new(&desired, self.geo.clone(), previous.tls(), Some(&previous), &self.telemetry.metrics);
         self.table.send_replace(table.into());
         self.view.applied(desired.into(), &report);
         Ok(())

@@ -22,7 +22,7 @@ impl Running {
         let after = rules.changed(change.removed.iter().chain(change.added), &change.of(&desired.rules));
         let before = Standing { applications: &desired.applications, rules: &rules, table: &self.geo.table };
         let after = Standing { rules: &after, ..before };
-        match after.cut_off(Some(before), &wishes.operator).first() {
+        match after.cut_off(&before.blocked(&wishes.operator), &wishes.operator).first() {
             Some(cut) => Err(Refusal::new(409, cut.message(change.of(&desired.rules), OPERATOR)).help(cut.help())),
             None => Ok(()),
         }

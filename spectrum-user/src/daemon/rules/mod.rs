@@ -28,12 +28,24 @@ use crate::{
 
 /// Joins the file's rules with those that were kept.
 pub fn with_kept_rules(desired: &mut DesiredState, node: &Node) -> anyhow::Result<(Book, Vec<LeftOut>)> {
+    with_rules(desired, node, &[])
+}
+
+/// As [`with_kept_rules`], and with those that a predecessor made by itself.
+pub(super) fn with_rules(
+    desired: &mut DesiredState,
+    node: &Node,
+    auto: &[Kept],
+) -> anyhow::Result<(Book, Vec<LeftOut>)> {
     let now = SystemTime::now();
     let loaded = rules::read(&node.state_dir, &desired.zones, &node.geo)?;
     for note in &loaded.notes {
         log::warn!("{note}");
     }
-    let (book, gone) = Book::default().join(desired, kept(&loaded.rules, now), now);
+    let auto = auto.iter().map(|Kept { rule, created, modified }| {
+        (rule, Facts::new(RuleSource::Auto, rule, now).made(*created, *modified))
+    });
+    let (book, gone) = Book::default().join(desired, kept(&loaded.rules, now).chain(auto), now);
     for note in gone {
         log::warn!("{note}");
     }
@@ -51,9 +63,10 @@ pub(super) fn kept(rules: &[Kept], now: SystemTime) -> impl Iterator<Item = (&Ac
 /// sleeps; the clock that timers go by does neither (`CLOCK_MONOTONIC`, `man 2 clock_gettime`).
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The next thing to do about rules: a request, or (None) rules that may have ended.
-pub(super) async fn due(book: &Book, calls: &mut mpsc::Receiver<Call>) -> Option<Call> {
-    let end = book.next_end();
+/// The next thing to do about rules: a request, or (None) rules that may have ended. These wait while a successor
+/// changes the maps.
+pub(super) async fn due(book: &Book, calls: &mut mpsc::Receiver<Call>, rules_end: bool) -> Option<Call> {
+    let end = book.next_end().filter(|_| rules_end);
     let ends = async {
         match end {
             Some(end) => {
