@@ -48,10 +48,22 @@ fn bench(options: &Options) -> Result<ExitCode> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of open files")?;
 
-    let contestants =
-        chosen(Contestant::all(options.spectrum().as_deref()), &options.contestants, |c| c.name.to_owned())?;
-    let measures = chosen(measure::all(), &options.measures, |measure| measure.name())?;
     let parts = options.parts()?;
+    let program = options.spectrum();
+    let program = program.as_deref();
+    let [contestants, ending_tls] = chosen(
+        [Contestant::all(program), Contestant::all_that_end_tls(program)],
+        &options.contestants,
+        |contestant| contestant.name.to_owned(),
+    )?;
+    let [measures, measures_of_tls] = chosen(
+        [
+            if parts.traffic { measure::all() } else { Vec::new() },
+            if parts.tls { measure::tls::all() } else { Vec::new() },
+        ],
+        &options.measures,
+        |measure| measure.name(),
+    )?;
     let machine = machine::look()?;
     let world = World::new()?;
     let origin = Origin::start(&world)?;
@@ -60,13 +72,11 @@ fn bench(options: &Options) -> Result<ExitCode> {
     let networks = if parts.networks { Some(xdp::networks::run(options.rounds, &databases)?) } else { None };
     let results =
         if parts.traffic { Some(rounds::run(options, &world, &origin, contestants, &measures)?) } else { None };
+    let tls = if parts.tls { Some(rounds::run(options, &world, &origin, ending_tls, &measures_of_tls)?) } else { None };
     let plan = flood::Plan { rounds: options.rounds, quick: options.quick };
-    let floods = if parts.floods.is_empty() {
-        None
-    } else {
-        Some(flood::run(&plan, &parts.floods, &world, &origin, options.spectrum().as_deref())?)
-    };
-    let report = Report { machine, plan, results, xdp, networks, floods };
+    let floods =
+        if parts.floods.is_empty() { None } else { Some(flood::run(&plan, &parts.floods, &world, &origin, program)?) };
+    let report = Report { machine, plan, results, tls, xdp, networks, floods };
     let tables = report.markdown();
     #[expect(clippy::print_stdout, reason = "the tables are what this program is for")]
     {

@@ -20,13 +20,13 @@ pub(crate) struct Options {
     /// Times every contestant is measured; at least 5 for a figure that counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// Only these parts, of: traffic, xdp, networks, floods; of floods alone: answers, drops, crafted, connects, streams
+    /// Only these parts, of: traffic, tls, xdp, networks, floods; of floods alone: answers, drops, crafted, connects, streams
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<String>,
     /// Short windows: to see that everything works, not to quote
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these measures of traffic, and nothing else
+    /// Only these measures of traffic, and nothing else; with `--only tls`, of TLS
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) measures: Vec<String>,
     /// Only these contestants
@@ -63,8 +63,10 @@ impl Options {
 }
 
 /// What is to be measured.
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of its own, to be chosen apart")]
 pub(crate) struct Parts {
     pub(crate) traffic: bool,
+    pub(crate) tls: bool,
     pub(crate) xdp: bool,
     pub(crate) networks: bool,
     pub(crate) floods: Vec<&'static str>,
@@ -74,10 +76,11 @@ impl Options {
     /// Everything where nothing is chosen.
     pub(crate) fn parts(&self) -> Result<Parts> {
         const TRAFFIC: &str = "traffic";
+        const TLS: &str = "tls";
         const XDP: &str = "xdp";
         const NETWORKS: &str = "networks";
         const FLOODS: &str = "floods";
-        let known = [&[TRAFFIC, XDP, NETWORKS, FLOODS], PARTS.as_slice()].concat();
+        let known = [&[TRAFFIC, TLS, XDP, NETWORKS, FLOODS], PARTS.as_slice()].concat();
         if let Some(unknown) = self.only.iter().find(|part| !known.contains(&part.as_str())) {
             bail!("there is no part \"{unknown}\"; there is: {}", known.join(", "));
         }
@@ -85,6 +88,7 @@ impl Options {
         let all = self.only.is_empty() && self.measures.is_empty();
         Ok(Parts {
             traffic: named(TRAFFIC) || self.only.is_empty(),
+            tls: named(TLS) || all,
             xdp: named(XDP) || self.xdp || all,
             networks: named(NETWORKS) || all,
             floods: PARTS.into_iter().filter(|part| named(part) || named(FLOODS) || all).collect(),
@@ -92,11 +96,21 @@ impl Options {
     }
 }
 
-/// Those of `all` whose name is in `names`; all of them where no name is given.
-pub(crate) fn chosen<T>(all: Vec<T>, names: &[String], name: impl Fn(&T) -> String) -> Result<Vec<T>> {
-    let known: Vec<String> = all.iter().map(&name).collect();
+/// Those of each list whose name is in `names`; all of them where no name is given. Each name must be in some list.
+pub(crate) fn chosen<T, const N: usize>(
+    lists: [Vec<T>; N],
+    names: &[String],
+    name: impl Fn(&T) -> String,
+) -> Result<[Vec<T>; N]> {
+    let mut known: Vec<String> = Vec::new();
+    for name in lists.iter().flatten().map(&name) {
+        if !known.contains(&name) {
+            known.push(name);
+        }
+    }
     if let Some(unknown) = names.iter().find(|wanted| !known.contains(wanted)) {
         bail!("there is no \"{unknown}\"; there is: {}", known.join(", "));
     }
-    Ok(all.into_iter().filter(|item| names.is_empty() || names.contains(&name(item))).collect())
+    let wanted = |item: &T| names.is_empty() || names.contains(&name(item));
+    Ok(lists.map(|list| list.into_iter().filter(wanted).collect()))
 }

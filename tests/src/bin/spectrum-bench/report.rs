@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) plan: flood::Plan,
     pub(crate) results: Option<Results>,
+    /// Where TLS ends at the edge.
+    pub(crate) tls: Option<Results>,
     pub(crate) xdp: Option<Vec<Cost>>,
     pub(crate) networks: Option<Vec<Networks>>,
     pub(crate) floods: Option<Floods>,
@@ -30,6 +32,10 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let mut out = conditions(&self.machine, &self.plan);
         if let Some(results) = &self.results {
+            out.push_str(&markdown(results));
+        }
+        if let Some(results) = &self.tls {
+            out.push_str("\n## TLS at the edge\n");
             out.push_str(&markdown(results));
         }
         if let Some(costs) = &self.xdp {
@@ -53,6 +59,7 @@ impl Report {
             "rounds": self.plan.rounds,
             "quick": self.plan.quick,
             "traffic": self.results.as_ref().map(json),
+            "tls": self.tls.as_ref().map(json),
             "xdp": self.xdp.as_ref().map(|costs| costs.iter().map(cost_json).collect::<Vec<_>>()),
             "networks": self.networks.as_deref().map(networks::json),
             "floods": self.floods.as_ref().map(Floods::json),
@@ -61,7 +68,7 @@ impl Report {
 
     /// Whether everything that was to be measured was.
     pub(crate) fn is_whole(&self) -> bool {
-        self.results.as_ref().is_none_or(|results| results.failures.is_empty())
+        [&self.results, &self.tls].into_iter().flatten().all(|results| results.failures.is_empty())
             && self.floods.as_ref().is_none_or(|floods| floods.failures.is_empty())
     }
 }
@@ -106,10 +113,18 @@ fn preamble(results: &Results) -> String {
         let _ = writeln!(out, "- {name}: {version}");
     }
     out.push_str(
-        "\nMedians ± half the distance of the quartiles; ratios of medians with their 95 % bootstrap interval. \
-         What a contestant costs the machine more than direct forwarding does stands behind its machine CPU.\n",
+        "\nMedians ± half the distance of the quartiles; ratios of medians with their 95 % bootstrap interval.",
     );
+    out.push_str(if has_direct(results) {
+        " What a contestant costs the machine more than direct forwarding does stands behind its machine CPU.\n"
+    } else {
+        "\n"
+    });
     out
+}
+
+fn has_direct(results: &Results) -> bool {
+    results.contestants.iter().any(|contestant| contestant.name == Contestant::DIRECT)
 }
 
 fn table(results: &Results, measure: &MeasureResults) -> Table {
@@ -118,7 +133,8 @@ fn table(results: &Results, measure: &MeasureResults) -> Table {
     for (index, figure) in figures.iter().enumerate() {
         header.push(format!("{} ({})", figure.name, figure.unit));
         if index == 0 {
-            header.extend(["of direct".to_owned(), "of best HAProxy".to_owned()]);
+            header.extend(has_direct(results).then(|| "of direct".to_owned()));
+            header.push("of best HAProxy".to_owned());
         }
     }
     let mut table = Table::new();
@@ -132,7 +148,7 @@ fn table(results: &Results, measure: &MeasureResults) -> Table {
                     peer.and_then(|peer| compare::ratio(measure, figure.name, contestant.name, peer))
                         .map_or_else(String::new, of)
                 };
-                row.push(against(Some(Contestant::DIRECT)));
+                row.extend(has_direct(results).then(|| against(Some(Contestant::DIRECT))));
                 row.push(against(compare::best_haproxy(measure, figure)));
             }
         }

@@ -40,5 +40,10 @@ impl EmptyXdp {
 }
 
 pub(super) fn start(world: &World) -> Result<Running> {
-    Ok(Running { addresses: [ORIGIN_V4, ORIGIN_V6], process: None, _xdp: Some(EmptyXdp::attach(world)?) })
+    Ok(Running {
+        addresses: [ORIGIN_V4, ORIGIN_V6],
+        process: None,
+        ends_tls: false,
+        _xdp: Some(EmptyXdp::attach(world)?),
+    })
 }

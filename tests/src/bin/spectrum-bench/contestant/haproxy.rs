@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::certificates::Certificates;
 use super::direct::EmptyXdp;
 use super::process::{Process, configuration, first_line};
-use super::{CONNECTIONS, Running, WORKERS};
+use super::{CONNECTIONS, Running, WORKERS, ports};
 use crate::origin::Service;
 use crate::world::{ORIGIN_V4, PROXY_V4, PROXY_V6, World};
 
@@ -33,17 +34,17 @@ pub(super) fn version() -> Result<String> {
     first_line(Path::new(PROGRAM), "-v")
 }
 
-pub(super) fn start(world: &World, settings: Settings) -> Result<Running> {
-    let file = configuration("haproxy.cfg", &text(settings))?;
+pub(super) fn start(world: &World, settings: Settings, certificates: Option<&Certificates>) -> Result<Running> {
+    let file = configuration("haproxy.cfg", &text(settings, certificates))?;
     let xdp = EmptyXdp::attach(world)?;
     let mut command = Command::new(PROGRAM);
     command.args(["-db", "-f"]).arg(file);
     let ready = SocketAddr::new(PROXY_V4, Service::Echo.port());
     let process = Process::start(world, command, ready)?;
-    Ok(Running { addresses: [PROXY_V4, PROXY_V6], process: Some(process), _xdp: Some(xdp) })
+    Ok(Running { addresses: [PROXY_V4, PROXY_V6], process: Some(process), ends_tls: false, _xdp: Some(xdp) })
 }
 
-fn text(settings: Settings) -> String {
+fn text(settings: Settings, certificates: Option<&Certificates>) -> String {
     let tune = if settings.tuned { TUNING } else { "" };
     let option = if settings.splice { "option splice-auto" } else { "no option splice-auto" };
     let mut text = format!(
@@ -62,15 +63,18 @@ defaults
     timeout server 60s
 "
     );
-    for service in Service::ALL {
-        let port = service.port();
+    for (port, origin_port, key) in ports(certificates.is_some()) {
+        let tls = certificates.map_or_else(String::new, |made| {
+            // It would agree on P-256 alone where it is not told.
+            format!(" ssl crt {} ssl-min-ver TLSv1.2 curves X25519:P-256", made.both(key).display())
+        });
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             "listen port{port}
-    bind {PROXY_V4}:{port}
-    bind [{PROXY_V6}]:{port}
-    server origin {ORIGIN_V4}:{port}
+    bind {PROXY_V4}:{port}{tls}
+    bind [{PROXY_V6}]:{port}{tls}
+    server origin {ORIGIN_V4}:{origin_port}
 "
         );
     }

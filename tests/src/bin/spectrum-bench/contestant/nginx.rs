@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::certificates::Certificates;
 use super::direct::EmptyXdp;
 use super::process::{Process, configuration, first_line};
-use super::{CONNECTIONS, Running, WORKERS};
+use super::{CONNECTIONS, Running, WORKERS, ports};
 use crate::origin::Service;
 use crate::world::{ORIGIN_V4, PROXY_V4, PROXY_V6, World};
 
@@ -21,17 +22,17 @@ pub(super) fn version() -> Result<String> {
     first_line(Path::new(PROGRAM), "-v")
 }
 
-pub(super) fn start(world: &World) -> Result<Running> {
-    let file = configuration("nginx.conf", &text())?;
+pub(super) fn start(world: &World, certificates: Option<&Certificates>) -> Result<Running> {
+    let file = configuration("nginx.conf", &text(certificates))?;
     let xdp = EmptyXdp::attach(world)?;
     let mut command = Command::new(PROGRAM);
     command.arg("-c").arg(file);
     let ready = SocketAddr::new(PROXY_V4, Service::Echo.port());
     let process = Process::start(world, command, ready)?;
-    Ok(Running { addresses: [PROXY_V4, PROXY_V6], process: Some(process), _xdp: Some(xdp) })
+    Ok(Running { addresses: [PROXY_V4, PROXY_V6], process: Some(process), ends_tls: false, _xdp: Some(xdp) })
 }
 
-fn text() -> String {
+fn text(certificates: Option<&Certificates>) -> String {
     let module = if Path::new(MODULE).exists() { format!("load_module {MODULE};\n") } else { String::new() };
     let descriptors = CONNECTIONS * 2 + 1000;
     let mut text = format!(
@@ -53,15 +54,20 @@ stream {{
     tcp_nodelay on;
 "
     );
-    for service in Service::ALL {
-        let port = service.port();
+    for (port, origin_port, key) in ports(certificates.is_some()) {
+        let (ssl, settings) = certificates.map_or_else(Default::default, |made| {
+            let (certificate, key) = (made.certificate(key), made.key(key));
+            let files =
+                format!("ssl_certificate {};\n        ssl_certificate_key {};", certificate.display(), key.display());
+            (" ssl", format!("        {files}\n        ssl_protocols TLSv1.2 TLSv1.3;\n"))
+        });
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             "    server {{
-        listen {PROXY_V4}:{port} reuseport backlog=16384;
-        listen [{PROXY_V6}]:{port} reuseport backlog=16384;
-        proxy_pass {ORIGIN_V4}:{port};
+        listen {PROXY_V4}:{port}{ssl} reuseport backlog=16384;
+        listen [{PROXY_V6}]:{port}{ssl} reuseport backlog=16384;
+{settings}        proxy_pass {ORIGIN_V4}:{origin_port};
     }}
 "
         );

@@ -14,7 +14,7 @@ use crate::load::pause;
 use crate::world::World;
 
 /// Where configuration and output of contestants live: a private tmpfs.
-const DIRECTORY: &str = "/run/spectrum-bench";
+pub(super) const DIRECTORY: &str = "/run/spectrum-bench";
 const START: Duration = Duration::from_secs(15);
 const STOP: Duration = Duration::from_secs(5);
 

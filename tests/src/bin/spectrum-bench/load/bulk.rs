@@ -1,16 +1,19 @@
 //! Streams that move as many bytes as they can.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::connect;
+use super::Duplex;
 use crate::origin::BULK;
 use crate::world::Namespace;
+
+/// Opens a connection inside the client's namespace.
+pub(crate) trait Open: Fn() -> Result<Box<dyn Duplex>> + Sync {}
+
+impl<F: Fn() -> Result<Box<dyn Duplex>> + Sync> Open for F {}
 
 /// Running streams; they end when this is dropped.
 pub(crate) struct Streams {
@@ -20,9 +23,9 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Opens `count` streams that read all they get.
-    pub(crate) fn download(client: &Namespace, from: SocketAddr, count: usize) -> Result<Self> {
-        Self::start(client, from, count, |mut stream, stop, received| {
+    /// Has `count` streams opened that read all they get.
+    pub(crate) fn download(client: &Namespace, count: usize, open: impl Open) -> Result<Self> {
+        Self::start(client, count, open, |mut stream, stop, received| {
             let mut buffer = vec![0; BULK];
             while !stop.load(Ordering::Relaxed) {
                 let Ok(read @ 1..) = stream.read(&mut buffer) else { return };
@@ -31,9 +34,9 @@ impl Streams {
         })
     }
 
-    /// Opens `count` streams that write all they can; what arrives is counted by the origin.
-    pub(crate) fn upload(client: &Namespace, to: SocketAddr, count: usize) -> Result<Self> {
-        Self::start(client, to, count, |mut stream, stop, _| {
+    /// Has `count` streams opened that write all they can; what arrives is counted by the origin.
+    pub(crate) fn upload(client: &Namespace, count: usize, open: impl Open) -> Result<Self> {
+        Self::start(client, count, open, |mut stream, stop, _| {
             let zeros = vec![0; BULK];
             while !stop.load(Ordering::Relaxed) && stream.write_all(&zeros).is_ok() {}
         })
@@ -41,13 +44,13 @@ impl Streams {
 
     fn start(
         client: &Namespace,
-        to: SocketAddr,
         count: usize,
-        work: impl Fn(TcpStream, &AtomicBool, &AtomicU64) + Copy + Send + 'static,
+        open: impl Open,
+        work: impl Fn(Box<dyn Duplex>, &AtomicBool, &AtomicU64) + Copy + Send + 'static,
     ) -> Result<Self> {
         let mut streams = Self { stop: Arc::default(), received: Arc::default(), threads: Vec::new() };
         for _ in 0..count {
-            let stream = client.run(|| connect::blocking(to).with_context(|| format!("connect to {to}")))?;
+            let stream = client.run(&open)?;
             let (stop, received) = (Arc::clone(&streams.stop), Arc::clone(&streams.received));
             streams.threads.push(thread::spawn(move || work(stream, &stop, &received)));
         }

@@ -4,14 +4,14 @@
 //! in ports.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 
-use super::exchange::{Exchange, Step};
+use super::exchange::{Advance, Step};
 use super::latency::Latencies;
 use crate::window::Clock;
 
@@ -28,13 +28,19 @@ pub(crate) struct Churn {
     pub(crate) failures: usize,
 }
 
-/// Keeps `slots` connections going until the clock ends. Must run inside the client's namespace.
-pub(crate) fn run(to: SocketAddr, sources: &[IpAddr], slots: usize, clock: &Clock) -> Result<Churn> {
+/// Keeps `slots` connections going until the clock ends; `begin` is told from where, and the key for the slot. Must run
+/// inside the client's namespace.
+pub(crate) fn run<A: Advance>(
+    sources: &[IpAddr],
+    slots: usize,
+    clock: &Clock,
+    begin: impl Fn(IpAddr, &Epoll, u64) -> io::Result<A>,
+) -> Result<Churn> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut sources = sources.iter().copied().cycle();
-    let mut source = || sources.next().unwrap_or(to.ip());
+    let mut source = || sources.next().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let mut churn = Churn::default();
-    let mut connections: Vec<Option<Connection>> = (0..slots).map(|_| None).collect();
+    let mut connections: Vec<Option<Connection<A>>> = (0..slots).map(|_| None).collect();
     let mut events = [EpollEvent::empty(); 64];
     loop {
         let now = Instant::now();
@@ -47,7 +53,7 @@ pub(crate) fn run(to: SocketAddr, sources: &[IpAddr], slots: usize, clock: &Cloc
                 churn.fail(&io::Error::from(ErrorKind::TimedOut))?;
             }
             if slot.is_none() {
-                match Exchange::begin(source(), to, &epoll, key as u64) {
+                match begin(source(), &epoll, key as u64) {
                     Ok(exchange) => *slot = Some(Connection { exchange, began: now }),
                     Err(error) => churn.fail(&error)?,
                 }
@@ -90,7 +96,7 @@ impl Churn {
     }
 }
 
-struct Connection {
-    exchange: Exchange,
+struct Connection<A> {
+    exchange: A,
     began: Instant,
 }

@@ -1,6 +1,6 @@
 //! Client sockets.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) fn begin(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Sends one message and reads it back.
-pub(crate) fn ask(stream: &mut TcpStream, message: &[u8; MESSAGE]) -> io::Result<()> {
+pub(crate) fn ask(stream: &mut (impl io::Read + io::Write + ?Sized), message: &[u8; MESSAGE]) -> io::Result<()> {
     stream.write_all(message)?;
     let mut answer = [0; MESSAGE];
     stream.read_exact(&mut answer)?;

@@ -7,15 +7,21 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::{MESSAGE, connect};
 
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     stream: TcpStream,
     asked: bool,
     answered: usize,
 }
 
+/// A connection that is brought on its way whenever there is news of it.
+pub(crate) trait Advance {
+    /// Does what can be done now.
+    fn advance(&mut self) -> io::Result<Step>;
+}
+
 /// What has just come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Nothing,
     /// The handshake was done, and the question asked.
     Asked,
@@ -25,16 +31,17 @@ pub(super) enum Step {
 
 impl Exchange {
     /// Begins to connect; `epoll` says under `key` when there is something to do.
-    pub(super) fn begin(from: IpAddr, to: SocketAddr, epoll: &Epoll, key: u64) -> io::Result<Self> {
+    pub(crate) fn begin(from: IpAddr, to: SocketAddr, epoll: &Epoll, key: u64) -> io::Result<Self> {
         let stream = connect::begin(from, to)?;
         // Edge-triggered: one registration serves the connect, the answer and the end.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         epoll.add(&stream, EpollEvent::new(flags, key))?;
         Ok(Self { stream, asked: false, answered: 0 })
     }
+}
 
-    /// Does what can be done now.
-    pub(super) fn advance(&mut self) -> io::Result<Step> {
+impl Advance for Exchange {
+    fn advance(&mut self) -> io::Result<Step> {
         let moved = if self.asked { self.stream.read(&mut [0; MESSAGE]) } else { self.stream.write(&[b'?'; MESSAGE]) };
         match moved {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Step::Nothing),

@@ -9,7 +9,7 @@ use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 
-use super::exchange::{Exchange, Step};
+use super::exchange::{Advance as _, Exchange, Step};
 use super::latency::Latencies;
 use super::requests::Pacer;
 use crate::window::Clock;

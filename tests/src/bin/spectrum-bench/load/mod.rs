@@ -3,14 +3,21 @@
 pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod connect;
-mod exchange;
+pub(crate) mod exchange;
 pub(crate) mod fresh;
 pub(crate) mod idle;
 pub(crate) mod latency;
 pub(crate) mod paced;
 pub(crate) mod requests;
+pub(crate) mod tls;
 
+use std::io::{Read, Write};
 use std::time::Duration;
+
+/// A connection that waits: in clear, or in TLS.
+pub(crate) trait Duplex: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Duplex for S {}
 
 /// Bytes of a small request and of its answer.
 pub(crate) const MESSAGE: usize = 100;

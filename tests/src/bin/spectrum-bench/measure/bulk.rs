@@ -36,11 +36,10 @@ impl Measure for Bulk {
     }
 
     fn run(&self, stage: &Stage<'_>) -> Result<Sample> {
+        let (client, running) = (&stage.world.client, stage.running);
         let streams = match self.direction {
-            Direction::Download => {
-                Streams::download(&stage.world.client, stage.running.at(Service::Source), self.streams)
-            }
-            Direction::Upload => Streams::upload(&stage.world.client, stage.running.at(Service::Sink), self.streams),
+            Direction::Download => Streams::download(client, self.streams, || running.open(Service::Source)),
+            Direction::Upload => Streams::upload(client, self.streams, || running.open(Service::Sink)),
         }?;
         let arrived = || match self.direction {
             Direction::Download => streams.received(),

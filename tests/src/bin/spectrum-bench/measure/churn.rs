@@ -3,13 +3,14 @@
 use anyhow::Result;
 
 use super::{Better, Figure, MACHINE_CPU, Measure, Sample, Stage, number};
+use crate::load::exchange::Exchange;
 use crate::load::latency::Latencies;
 use crate::load::{THREADS, churn};
 use crate::origin::Service;
 use crate::world::client_sources;
 
 /// Connections that are under way at once, per generator thread.
-const SLOTS: usize = 32;
+pub(super) const SLOTS: usize = 32;
 
 pub(super) struct Churn;
 
@@ -28,7 +29,7 @@ impl Measure for Churn {
         let (results, spent) = stage.generate(THREADS, |thread, clock| {
             // Each thread has addresses, and so source ports, of its own.
             let own: Vec<_> = sources.iter().copied().skip(thread).step_by(THREADS).collect();
-            churn::run(to, &own, SLOTS, clock)
+            churn::run(&own, SLOTS, clock, |from, epoll, key| Exchange::begin(from, to, epoll, key))
         })?;
         let failures = results.iter().map(|result| result.failures).sum();
         let times = Latencies::merge(results.into_iter().map(|result| result.times));

@@ -29,8 +29,8 @@ impl Measure for Idle {
         let process = stage.running.process_id();
         let resident = || process.map_or(Ok(0.0), usage::resident);
         let before = (Usage::now(process)?, resident()?, usage::slab()?);
-        let to = stage.running.at(Service::Echo);
-        let open = stage.world.client.run(|| idle::open(to, self.connections))?;
+        let open = || stage.running.open(Service::Echo);
+        let open = stage.world.client.run(|| idle::open(self.connections, open))?;
         pause(SETTLE);
         let after = (Usage::now(process)?, resident()?, usage::slab()?);
         let per_connection = |bytes: f64| bytes / 1024.0 / number(open.len() as u64);

@@ -4,6 +4,7 @@ mod bulk;
 mod churn;
 mod idle;
 mod requests;
+pub(crate) mod tls;
 
 use std::thread;
 
@@ -32,7 +33,7 @@ pub(crate) fn all() -> Vec<Box<dyn Measure>> {
 }
 
 pub(crate) trait Measure {
-    /// Short name, for `--only`.
+    /// Short name, for `--measures`.
     fn name(&self) -> String;
     /// A sentence for the report.
     fn title(&self) -> String;

@@ -46,7 +46,7 @@ impl Program {
         maps.put_rule_table(table.array())?;
         // For the answers to SYNs: a listener, the way to it, and cookies for every SYN, all in that namespace.
         let listeners = Listeners::bind(1)?;
-        maps.set_tcp_listener(listeners.sockets.first().context("no listener")?)?;
+        maps.set_tcp_listener(listeners.first()?)?;
         loaded.steer()?.attach(File::open("/proc/thread-self/ns/net")?)?;
         fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").context("write tcp_syncookies")?;
         Ok(Self { loaded, descriptor, maps, _listeners: listeners, _table: table })
