@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 /// Long enough for two cores that also run the rest of the tests; nothing that works ever waits this long.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Between the first polls. Each that is in vain makes the next pause longer, up to [`SELDOM`]: most polls start a program,
+/// which competes with what they wait for.
+const OFTEN: Duration = Duration::from_millis(10);
+const SELDOM: Duration = Duration::from_millis(100);
 
 /// Asks `attempt` until it answers, and panics with `what` once [`DEADLINE`] has passed.
 pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
@@ -13,14 +18,17 @@ pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
 /// Asks `attempt` until it answers or `limit` has passed.
 pub fn within<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
+    let mut between = OFTEN;
     loop {
         if let Some(answer) = attempt() {
             return Some(answer);
         }
-        if Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return None;
         }
-        pause(Duration::from_millis(10));
+        pause(between.min(left));
+        between = (between * 3 / 2).min(SELDOM);
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     io::{Read as _, Write as _},
-    process::{Child, Command},
     time::Duration,
 };
 
@@ -11,9 +10,10 @@ use serde_json::Value;
 use spectrum_tests::{
     World, config, wait,
     world::{
-        CLIENT, EDGE,
+        CLIENT,
         config::Config,
         databases::{self, GEO},
+        trafgen::{self, Flood},
     },
 };
 
@@ -32,22 +32,9 @@ fn node(origin: std::net::SocketAddr, geo: &str) -> Config {
     config().app("tcp/443").origin(origin).ip_firewall().raw(SHIELD).raw(geo)
 }
 
-struct Flood(Child);
-
-impl Flood {
-    fn begin(world: &World) -> Self {
-        let mut flood = Command::new("hping3");
-        let edge = EDGE.to_string();
-        flood.args(["--syn", "--destport", "443", "--interval", "u100", "--rand-source", "--quiet", &edge]);
-        Self(world.client().namespace().start(flood))
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// So many that a third of half of them is over a network's bound.
+fn flood(world: &World) -> Flood {
+    Flood::of(world, &trafgen::syns_to(443), 12_000)
 }
 
 fn auto_rules(world: &World) -> Vec<Value> {
@@ -71,7 +58,7 @@ fn a_network_that_floods_is_tried_and_told_and_withdrawn_and_stays_away_when_an_
     wait::pause(Duration::from_secs(22));
     assert_eq!(auto_rules(&world), Vec::<Value>::new());
 
-    let flood = Flood::begin(&world);
+    let flooding = flood(&world);
     let rule = wait::eventually("a rule", || rule_for(&world, "AS64501"));
     assert_eq!((&rule["mode"], &rule["simulate"]), (&"block".into(), &true.into()), "{rule}");
     assert_eq!(rule["configuration"]["target"], "asn");
@@ -92,12 +79,11 @@ fn a_network_that_floods_is_tried_and_told_and_withdrawn_and_stays_away_when_an_
     assert!(rule_for(&world, "FR").is_none(), "the country is not to blame for its one network");
     assert_eq!(edge.counter("blocked"), 0, "what can be forged does not act");
     assert_eq!(world.client().ask_from(CLIENT, to, b"hi"), b"hi");
-    drop(flood);
-    wait::within(Duration::from_secs(40), || rule_for(&world, "AS64501").is_none().then_some(()))
-        .expect("it is withdrawn");
+    drop(flooding);
+    wait::within(wait::DEADLINE, || rule_for(&world, "AS64501").is_none().then_some(())).expect("it is withdrawn");
     assert!(edge.process().printed().contains("block AS64501 is over: it is calm"));
 
-    let _flood = Flood::begin(&world);
+    let _flooding = flood(&world);
     wait::eventually("it is there again", || rule_for(&world, "AS64501"));
     world.edge().spectrum_ok(&["rule", "delete", "AS64501"]);
     for _ in 0..12 {
@@ -132,7 +118,7 @@ fn a_network_of_clients_that_are_served_is_spared_and_what_an_operator_has_chang
         }
     };
     is_served(8);
-    let _flood = Flood::begin(&world);
+    let _flooding = flood(&world);
     is_served(10);
     assert!(auto_rules(&world).is_empty(), "a client of that network is being served");
     drop(served);

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -16,6 +16,7 @@ use spectrum_tests::{
         config::Config,
         edge::{Edge, binary},
         server::Server,
+        trafgen::{self, Flood},
     },
 };
 
@@ -47,8 +48,16 @@ impl Follower {
         self.lines.recv_timeout(wait::DEADLINE).expect("another line in time")
     }
 
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.line()).expect("each line is JSON")
+    /// The next event that is wanted. Without pauses: a flood's lines come faster than one after each.
+    fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + wait::DEADLINE;
+        while Instant::now() < deadline {
+            let event = serde_json::from_str(&self.line()).expect("each line is JSON");
+            if wanted(&event) {
+                return event;
+            }
+        }
+        panic!("{what}: not among what was told in {:?}", wait::DEADLINE);
     }
 }
 
@@ -83,8 +92,7 @@ fn connections_and_drops_are_told_as_they_happen_with_reason_and_rule() {
     assert!(extensions["packet"].is_null(), "bytes only where they are asked for");
 
     assert_eq!(world.client().ask(edge.at(443), b"hello"), b"hello");
-    let kinds = ["connect", "disconnect"]
-        .map(|kind| wait::eventually(kind, || Some(follower.json()).filter(|event| event["Event"] == kind)));
+    let kinds = ["connect", "disconnect"].map(|kind| follower.until(kind, |event| event["Event"] == kind));
     assert!(kinds.iter().all(|event| event["ClientIP"] == CLIENT.to_string()));
 }
 
@@ -156,11 +164,8 @@ fn a_flood_is_told_as_events_of_the_node_and_its_drops_say_what_they_stand_for()
     let mut edge = world.edge().run(node(&origin).raw(EVENTS));
     let follower = Follower::start(world.edge(), &["events", "-f", "--output", "json"]);
     first_drop(&world, &follower);
-    let mut flood = Command::new("hping3");
-    flood.args(["--syn", "--destport", "443", "--win", "4321", "--interval", "u50", "--rand-source", "--quiet"]);
-    flood.arg(EDGE.to_string());
-    let mut flood = world.client().namespace().start(flood);
-    let next = |kind: &str| wait::eventually(kind, || Some(follower.json()).filter(|event| event["Event"] == kind));
+    let flood = Flood::of(&world, &trafgen::segments_to(443, "syn, win=4321"), 12_000);
+    let next = |kind: &str| follower.until(kind, |event| event["Event"] == kind);
     let began = next("floodBegan");
     let portrait = &began["extensions"]["portrait"][0];
     assert_eq!((&portrait["protocol"], &portrait["tcp_flags"]), (&6.into(), &"SYN".into()), "{began}");
@@ -171,16 +176,10 @@ fn a_flood_is_told_as_events_of_the_node_and_its_drops_say_what_they_stand_for()
     next("protectionBegan");
     let status = world.edge().spectrum_ok(&["status"]);
     assert!(status.contains("the SYNs to app1.example.com tcp/443: ") && status.contains("window 4321"), "{status}");
-    let mut blocked = Command::new("hping3");
-    let spoofed = SHUNNED.to_string();
-    blocked.args(["--syn", "--destport", "443", "--faster", "--spoof", &spoofed, "--quiet", &EDGE.to_string()]);
-    let mut blocked = world.client().namespace().start(blocked);
+    let blocked = Flood::of(&world, &trafgen::syns_from(SHUNNED, 443), 12_000);
     let stands_for = |event: &Value| event["extensions"]["drops"].as_u64().unwrap_or_default();
-    wait::eventually("one drop stands for many", || Some(follower.json()).filter(|event| stands_for(event) > 10));
-    blocked.kill().unwrap();
-    blocked.wait().unwrap();
-    flood.kill().unwrap();
-    flood.wait().unwrap();
+    follower.until("one drop stands for many", |event| stands_for(event) > 10);
+    drop((blocked, flood));
     // What floods an application ends with it.
     edge.reload(config().app("tcp/444").origin(origin.addr()).raw(EVENTS));
     let ended = next("floodEnded");
@@ -210,7 +209,7 @@ fn a_reader_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
     }
     assert_eq!(world.client().ask(edge.at(443), b"still here"), b"still here");
     assert!(edge.memory_kib("Anonymous") < before + 32 * 1024, "what waits for it is bounded");
-    slow.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    slow.set_read_timeout(Some(wait::DEADLINE)).unwrap();
     let lines = BufReader::new(slow).lines().map_while(Result::ok);
     let missed = lines.filter(|line| line.contains("\"missed\"")).find_map(|line| {
         let event: Value = serde_json::from_str(&line).ok()?;

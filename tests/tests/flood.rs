@@ -12,10 +12,16 @@ use spectrum_tests::{
     World, config,
     stream::Stream,
     wait,
-    world::{EDGE, EDGE_V6},
+    world::{
+        EDGE, EDGE_V6,
+        trafgen::{self, Flood},
+    },
 };
 
 const MEBIBYTE: usize = 1 << 20;
+
+/// Far over what the daemon takes for a flood.
+const PER_SECOND: u64 = 12_000;
 
 /// `net.ipv4.tcp_syncookies` at the edge.
 fn syncookies(world: &World) -> String {
@@ -43,13 +49,17 @@ fn agreed(world: &World, client: &TcpStream) -> [Vec<String>; 2] {
     [of(&client), of(&edge)]
 }
 
-/// A counter of the edge's kernel (`/proc/net/netstat`, section `TcpExt`).
-fn kernel_counter(world: &World, name: &str) -> u64 {
+/// Counters of the edge's kernel at one moment (`/proc/net/netstat`, section `TcpExt`).
+fn kernel_counters<const COUNT: usize>(world: &World, wanted: [&str; COUNT]) -> [u64; COUNT] {
     let text = world.edge().namespace().run(|| fs::read_to_string("/proc/thread-self/net/netstat").unwrap());
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let index = names.split(' ').position(|known| known == name).unwrap();
-    values.split(' ').nth(index).unwrap().parse().unwrap()
+    let index = |name| names.split(' ').position(|known| known == name).unwrap();
+    wanted.map(|name| values.split(' ').nth(index(name)).unwrap().parse().unwrap())
+}
+
+fn kernel_counter(world: &World, name: &str) -> u64 {
+    kernel_counters(world, [name])[0]
 }
 
 #[test]
@@ -78,7 +88,7 @@ fn a_connection_that_began_with_a_cookie_carries_bytes_like_any_other() {
         Stream::both_ways(100 * MEBIBYTE, client, origin);
     }
     assert_eq!(edge.counter("syn_cookie"), 2);
-    let [taken, given] = ["SyncookiesRecv", "SyncookiesSent"].map(|name| kernel_counter(&world, name));
+    let [taken, given] = kernel_counters(&world, ["SyncookiesRecv", "SyncookiesSent"]);
     assert_eq!(taken - given, 2, "the kernel takes what acknowledges XDP's cookies; its own are this host's to itself");
     assert_eq!(kernel_counter(&world, "SyncookiesFailed"), 0);
     assert!(edge.terminate().success());
@@ -140,9 +150,7 @@ fn a_flood_is_seen_and_answered_and_clients_get_through() {
     assert!(!edge.is_protected());
     assert_eq!(syncookies(&world), "1");
 
-    let mut flood = Command::new("hping3");
-    flood.args(["--syn", "--destport", "443", "--interval", "u50", "--rand-source", "--quiet", &EDGE.to_string()]);
-    let mut flood = world.client().namespace().start(flood);
+    let flood = Flood::of(&world, &trafgen::syns_to(443), PER_SECOND);
     wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     let status = edge.status();
     assert_eq!(status["daemon"]["protection"]["floods"].as_array().unwrap().len(), 1, "{status}");
@@ -157,9 +165,7 @@ fn a_flood_is_seen_and_answered_and_clients_get_through() {
     assert!(edge.counter("orphan") >= 5, "segments of no connection are dropped meanwhile");
     open.write_all(b"x").unwrap();
     open.read_exact(&mut [0]).unwrap();
-    drop(open);
-    flood.kill().unwrap();
-    flood.wait().unwrap();
+    drop((open, flood));
     assert!(edge.terminate().success());
     assert_eq!(syncookies(&world), "1", "the end of the daemon is the end of the protected mode");
     assert!(edge.process().printed().contains("SYN flood"), "it says so");
@@ -211,41 +217,46 @@ fn where_the_sysctl_cannot_be_changed_it_serves_and_says_so() {
     assert_eq!(world.client().ask(edge.at(443), b"hi"), b"hi");
 }
 
-/// A flood of what belongs to no connection; resets are among it, which no answer of the kernel's would tell of.
+/// A flood of what belongs to no connection.
 #[test]
-fn a_flood_of_segments_of_no_connection_is_seen_and_dropped_by_itself() {
-    for (segment, flags) in [("--ack", "ACK"), ("--rst", "RST")] {
-        let world = World::new();
-        let origin = world.origin().echo();
-        let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
-        let mut open = world.client().connect(edge.at(443)).unwrap();
-        world.client().output("hping3", &[segment, "--destport", "443", "--count", "50", "--fast", &EDGE.to_string()]);
-        assert_eq!(edge.counter("orphan"), 0, "few of them have their answer");
+fn a_flood_of_acknowledgements_of_no_connection_is_seen_and_dropped_by_itself() {
+    is_seen_and_dropped("ack", "ACK");
+}
 
-        let mut flood = Command::new("hping3");
-        flood.args([segment, "--destport", "443", "--interval", "u20", "--rand-source", "--quiet", &EDGE.to_string()]);
-        let mut flood = world.client().namespace().start(flood);
-        wait::eventually("the flood is dropped", || (edge.counter("orphan") > 1000).then_some(()));
-        let status = edge.status();
-        let told = &status["daemon"]["floods"][0];
-        assert_eq!((&told["kind"], &told["portrait"][0]["tcp_flags"]), (&"orphans".into(), &flags.into()), "{status}");
-        assert!(!edge.is_protected(), "nobody asks for a connection: cookies are not the answer");
-        assert_eq!(syncookies(&world), "1");
-        for _ in 0..50 {
-            open.write_all(b"in the flood").unwrap();
-            let mut answer = [0; 12];
-            open.read_exact(&mut answer).unwrap();
-            assert_eq!(&answer, b"in the flood");
-        }
-        assert_eq!(world.client().ask(edge.at(443), b"new"), b"new");
-        let dropped = edge.counter("orphan");
-        wait::eventually("the flood goes on", || (edge.counter("orphan") > dropped).then_some(()));
-        flood.kill().unwrap();
-        flood.wait().unwrap();
-        drop(open);
-        assert!(edge.terminate().success());
-        assert!(edge.process().printed().contains("flood of segments of no connection"), "it says so");
+/// Which no answer of the kernel's would tell of.
+#[test]
+fn a_flood_of_resets_of_no_connection_is_seen_and_dropped_by_itself() {
+    is_seen_and_dropped("rst", "RST");
+}
+
+fn is_seen_and_dropped(segment: &str, flags: &str) {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let mut edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
+    let mut open = world.client().connect(edge.at(443)).unwrap();
+    let few = format!("--{segment} --destport 443 --count 50 --interval u2000 {EDGE}");
+    world.client().output("hping3", &few.split(' ').collect::<Vec<_>>());
+    assert_eq!(edge.counter("orphan"), 0, "few of them have their answer");
+
+    let flood = Flood::of(&world, &trafgen::segments_to(443, segment), PER_SECOND);
+    wait::eventually("the flood is dropped", || (edge.counter("orphan") > 1000).then_some(()));
+    let status = edge.status();
+    let told = &status["daemon"]["floods"][0];
+    assert_eq!((&told["kind"], &told["portrait"][0]["tcp_flags"]), (&"orphans".into(), &flags.into()), "{status}");
+    assert!(!edge.is_protected(), "nobody asks for a connection: cookies are not the answer");
+    assert_eq!(syncookies(&world), "1");
+    for _ in 0..50 {
+        open.write_all(b"in the flood").unwrap();
+        let mut answer = [0; 12];
+        open.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"in the flood");
     }
+    assert_eq!(world.client().ask(edge.at(443), b"new"), b"new");
+    let dropped = edge.counter("orphan");
+    wait::eventually("the flood goes on", || (edge.counter("orphan") > dropped).then_some(()));
+    drop((open, flood));
+    assert!(edge.terminate().success());
+    assert!(edge.process().printed().contains("flood of segments of no connection"), "it says so");
 }
 
 /// Floods that are made for this program: every one has an open connection beside it, and a new one after it.

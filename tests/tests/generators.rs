@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use spectrum_tests::{
@@ -23,8 +23,8 @@ use spectrum_tests::{
 
 /// Far over what the daemon takes for a flood, and little for two cores that run other tests too.
 const PER_SECOND: u64 = 12_000;
-/// Some six seconds of it: a flood is seen within two.
-const PACKETS: u64 = 70_000;
+/// How long one lasts: it is seen within two seconds.
+const LASTING: Duration = Duration::from_secs(6);
 
 /// How many packets the XDP program has judged, by reason.
 fn judged(world: &World) -> Vec<(String, u64)> {
@@ -51,6 +51,17 @@ fn received(world: &World) -> u64 {
     world.edge().namespace().run(packets).trim().parse().unwrap()
 }
 
+/// Both at a moment when no packet is between the two: what an exchange leaves behind (ARP, its last segments) has come.
+fn at_rest(world: &World) -> (u64, Vec<(String, u64)>) {
+    let at_rest = || {
+        let before = received(world);
+        wait::pause(Duration::from_millis(100));
+        let judged = judged(world);
+        (received(world) == before).then_some((before, judged))
+    };
+    wait::eventually("nothing comes in", at_rest)
+}
+
 /// Every packet that came in meanwhile has one reason: what was received and what was counted grow by the same.
 fn assert_adds_up(world: &World, before: (u64, &[(String, u64)])) {
     let grown = wait::within(wait::DEADLINE, || {
@@ -72,25 +83,27 @@ fn stands(world: &World, node: Config, syn: &str, mut real: impl FnMut()) {
     world.client().take_answers();
     let edge = world.edge().run(node);
     real();
-    let before = (received(world), judged(world));
-    let mut flood = Flood::start(world, &[syn], PACKETS, PER_SECOND);
+    let before = at_rest(world);
+    let (flood, begun) = (Flood::of(world, syn, PER_SECOND), Instant::now());
     wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     assert_eq!(edge.status()["daemon"]["floods"][0]["kind"], "syn");
     let answered = edge.counter("syn_cookie");
     let mut served = 0;
-    while served < 5 || !flood.is_over() {
+    while served < 5 || begun.elapsed() < LASTING {
         real();
         served += 1;
     }
-    let sent = flood.wait();
+    let sent = flood.end();
     assert_adds_up(world, (before.0, &before.1));
-    let after = judged(world);
+    let (after, received) = (judged(world), received(world) - before.0);
+    // What comes faster than it is taken in is lost in the driver's ring, and shows nowhere.
+    assert!(received > sent / 2, "{sent} sent, {received} received");
     assert!(of(&after, &["syn_cookie"]) > answered, "it went on meanwhile");
     let grown = |reasons: &[&str]| of(&after, reasons) - of(&before.1, reasons);
     // Sources of no network (multicast, loopback) are among random ones: they are answered or not, but they are counted.
-    assert!(grown(&["syn_cookie"]) > sent / 4, "{sent} sent: {after:?}");
+    assert!(grown(&["syn_cookie"]) > received / 4, "{received} received: {after:?}");
     let shown = grown(&["syn_cookie", "steered", "orphan", "land", "illegal_flags", "port_zero", "open_connection"]);
-    assert!(shown + 500 > sent, "{sent} sent, {shown} of them have a reason of TCP: {after:?}");
+    assert!(shown + 500 > received, "{received} received, {shown} of them have a reason of TCP: {after:?}");
 }
 
 #[test]
@@ -136,7 +149,7 @@ fn a_flood_in_pulses_is_seen() {
     let edge = world.edge().run(config().app("tcp/443").origin(origin.addr()));
     let syn = trafgen::syns_to(443);
     let seen_after = (1..=15).find(|_| {
-        Flood::start(&world, &[&syn], PULSE, 10 * PULSE).wait();
+        Flood::pulse(&world, &syn, PULSE);
         wait::pause(Duration::from_millis(800));
         edge.is_protected()
     });
@@ -171,21 +184,24 @@ fn an_open_ipv6_connection_goes_on_among_segments_of_no_connection_and_fragments
         (&fragments[..], &["fragment", "later_fragment", "closed_port"], "fragments"),
     ] {
         let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-        let before = (received(&world), judged(&world));
+        let before = at_rest(&world);
         let memory = edge.memory_kib("Rss");
-        let mut flood = Flood::start(&world, &kinds, PACKETS, PER_SECOND);
+        let (flood, begun) = (Flood::start(&world, &kinds, 1_000_000, PER_SECOND), Instant::now());
         let mut asked = 0;
-        while asked < 50 || !flood.is_over() {
+        while asked < 50 || begun.elapsed() < LASTING {
             echoes(&mut open);
             asked += 1;
             wait::pause(Duration::from_millis(5));
         }
-        let sent = flood.wait();
+        let sent = flood.end();
         assert_adds_up(&world, (before.0, &before.1));
-        let after = judged(&world);
+        let (after, received) = (judged(&world), received(&world) - before.0);
+        assert!(received > sent / 2, "{sent} {what} sent, {received} received");
         let grown = |reasons: &[&str]| of(&after, reasons) - of(&before.1, reasons);
-        assert!(grown(expected) + 500 > sent, "{sent} {what} sent: {after:?}");
-        assert!(grown(&expected[..1]) > sent / 4, "{what}: {after:?}");
+        // What the open connection sends itself: a question, and acknowledgements of the answer.
+        let own = if expected.contains(&"steered") { 0 } else { grown(&["steered"]).min(3 * asked) };
+        assert!(grown(expected) + own + 500 > received, "{received} {what} received: {after:?}");
+        assert!(grown(&expected[..1]) > received / 4, "{what}: {after:?}");
         assert!(edge.memory_kib("Rss") < memory + 8192, "{what}");
     }
     assert!(!edge.is_protected(), "nobody asks for a connection");

@@ -45,7 +45,7 @@ fn in_a_flood() {
     let before = world.edge().traces();
     let mut edge = world.edge().run(node(origin.addr()));
     let syn = trafgen::syns_to(443);
-    let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
+    let flood = Flood::of(&world, &syn, 12_000);
     wait::eventually("the flood is seen", || edge.is_protected().then_some(()));
     edge.kill();
     // Nobody listens any more, so nobody is asked for: it is refused, and reaches no socket of the host.
@@ -68,11 +68,20 @@ fn in_a_flood() {
 }
 
 #[test]
-fn in_a_reload() {
+fn early_in_a_reload() {
+    in_a_reload(&[0, 10, 30]);
+}
+
+#[test]
+fn late_in_a_reload() {
+    in_a_reload(&[60, 100, 160, 250]);
+}
+
+fn in_a_reload(moments: &[u64]) {
     let world = World::new();
     let origin = world.origin().echo();
     let before = world.edge().traces();
-    for (turn, milliseconds) in [0, 10, 30, 60, 100, 160, 250].into_iter().enumerate() {
+    for (turn, &milliseconds) in moments.iter().enumerate() {
         let mut edge = world.edge().run(long(origin.addr(), 1));
         world.edge().write_config(long(origin.addr(), 2));
         edge.process().signal(Signal::SIGHUP);
@@ -91,7 +100,16 @@ fn in_a_reload() {
 }
 
 #[test]
-fn while_the_table_of_networks_is_loaded() {
+fn early_while_the_table_of_networks_is_loaded() {
+    while_the_table_is_loaded(&[0, 10, 30]);
+}
+
+#[test]
+fn late_while_the_table_of_networks_is_loaded() {
+    while_the_table_is_loaded(&[60, 120, 250]);
+}
+
+fn while_the_table_is_loaded(moments: &[u64]) {
     let world = World::new();
     let origin = world.origin().echo();
     let before = world.edge().traces();
@@ -99,7 +117,7 @@ fn while_the_table_of_networks_is_loaded() {
         let geo = format!("{GEO}memory = \"{memory}\"\n");
         config().app("tcp/443").origin(origin.addr()).ip_firewall().block("FR").raw(&geo)
     };
-    for (turn, milliseconds) in [0, 10, 30, 60, 120, 250].into_iter().enumerate() {
+    for (turn, &milliseconds) in moments.iter().enumerate() {
         databases(world.edge(), "FR");
         let mut edge = world.edge().run(file("compact"));
         // Another table, in another shape, with the same country for the one who is blocked.
@@ -127,7 +145,8 @@ fn while_rules_are_made() {
     let origin = world.origin().echo();
     let before = world.edge().traces();
     let mut kept = 0;
-    for (turn, milliseconds) in [30, 100, 300, 700].into_iter().enumerate() {
+    let turns = [30, 100, 300, 700];
+    for (turn, milliseconds) in turns.into_iter().enumerate() {
         let mut edge = world.edge().run(node(origin.addr()));
         let (done, pid, namespace) = (AtomicUsize::new(0), edge.pid(), world.edge().namespace());
         std::thread::scope(|scope| {
@@ -142,6 +161,9 @@ fn while_rules_are_made() {
                 }
             });
             wait::pause(Duration::from_millis(milliseconds));
+            if turn + 1 == turns.len() {
+                wait::eventually("one is made", || (done.load(Ordering::SeqCst) > 0).then_some(()));
+            }
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
         });
         edge.kill();
@@ -157,7 +179,8 @@ fn while_rules_are_made() {
         world.edge().spectrum_ok(&["unload"]);
         before.assert_unchanged(world.edge());
         let left = world.edge().namespace().run(|| {
-            let names = fs::read_dir("/var/lib/spectrum").unwrap();
+            // None where no rule had been kept yet.
+            let names = fs::read_dir("/var/lib/spectrum").into_iter().flatten();
             names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
         });
         let expected = |name: &String| ["rules.json", "rules.json.last", ".rules.json.new"].contains(&name.as_str());

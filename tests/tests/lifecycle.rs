@@ -175,7 +175,7 @@ fn a_second_sigterm_stops_at_once() {
     edge.process().signal(Signal::SIGTERM);
     edge.await_notification("STOPPING=1");
     edge.process().signal(Signal::SIGTERM);
-    edge.process().wait(Duration::from_secs(5));
+    edge.process().wait(wait::DEADLINE);
     drop(connection);
     // The ends of the forced connection stay in TIME_WAIT, which no list of listeners shows.
     before.assert_unchanged(world.edge());

@@ -32,7 +32,7 @@ fn events(edge: &Edge, count: usize) -> Vec<Value> {
         let text = edge.namespace().run(|| std::fs::read_to_string(EVENTS)).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
     };
-    wait::within(Duration::from_secs(5), || (read().len() >= count).then_some(()));
+    wait::within(wait::DEADLINE, || (read().len() >= count).then_some(()));
     let events = read();
     assert_eq!(events.len(), count, "{events:#?}");
     events

@@ -77,6 +77,33 @@ fn an_open_connection_outlives_its_application() {
 }
 
 #[test]
+fn a_reload_that_fails_moves_no_dynamic_address() {
+    let world = World::new();
+    let echo = world.origin().echo();
+    let dynamic = |names: &[&str]| {
+        let app = |name: &&str| {
+            format!(
+                "[[applications]]\nprotocol = \"tcp/7000\"\ndns = {{ type = \"CNAME\", name = \"{name}.example.com\" }}\n\
+                 edge_ips = {{ type = \"dynamic\", connectivity = \"ipv4\" }}\norigin_direct = [\"tcp://{}\"]\n",
+                echo.addr()
+            )
+        };
+        names.iter().fold(config().node("state_dir", "\"/mnt/state\""), |file, name| file.raw(&app(name)))
+    };
+    let served = dynamic(&["a", "b"]);
+    let mut edge = world.edge().run(&served);
+    let addresses = |edge: &spectrum_tests::world::edge::Daemon<'_>| {
+        let applications = edge.status()["daemon"]["applications"].clone();
+        applications.as_array().unwrap().iter().map(|app| app["edge_ips"].clone()).collect::<Vec<_>>()
+    };
+    let before = addresses(&edge);
+    edge.reload(dynamic(&["b", "c"]).raw("[geo]\ncountry = \"/mnt/none.mmdb\"\n"));
+    assert!(edge.status()["daemon"]["problem"].is_string());
+    edge.reload(&served);
+    assert_eq!((addresses(&edge), edge.status()["daemon"]["problem"].is_null()), (before, true));
+}
+
+#[test]
 fn a_file_that_does_not_check_leaves_everything_as_it_was() {
     let world = World::new();
     let echo = world.origin().echo();

@@ -45,7 +45,7 @@ fn who_asks_gets_an_answer_however_late() {
     let pid = edge.pid().to_string();
     world.edge().stdout("renice", &["-n", "19", "-p", &pid]);
     let syn = trafgen::syns_to(443);
-    let flood = Flood::start(&world, &[&syn], 300_000, 12_000);
+    let flood = Flood::of(&world, &syn, 12_000);
     let busy = Busy::start(&world);
     // Until there are more samples than it has time for.
     wait::pause(Duration::from_secs(4));

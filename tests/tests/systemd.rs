@@ -2,7 +2,10 @@
 //! the unit forbids it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics: that is its report")]
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use spectrum_tests::{
     World, config, wait,
@@ -11,6 +14,7 @@ use spectrum_tests::{
         client::Knock,
         config::Config,
         edge::at,
+        load::Load,
         systemd::Systemd,
         trafgen::{self, Flood},
     },
@@ -62,9 +66,98 @@ fn the_unit_serves_reloads_restarts_and_stops() {
 
     host.stdout("systemctl", &["stop", "spectrum"]);
     assert!(!host.output("systemctl", &["is-failed", "spectrum"]).status.success());
+    assert_left_nothing(&world, &host);
+}
+
+fn main_pid(host: &Systemd<'_>) -> String {
+    host.stdout("systemctl", &["show", "--property", "MainPID", "--value", "spectrum"]).trim().to_owned()
+}
+
+#[test]
+fn an_upgrade_is_followed_by_the_service_manager() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let host = install(&world, &node(443, origin.addr()));
+    let load = Load::begin(world.client(), at(EDGE, 443), 3, Duration::ZERO);
+    for _ in 0..3 {
+        let before = main_pid(&host);
+        load.goes_on();
+        host.stdout("spectrum", &["upgrade"]);
+        wait::eventually("another process is the main one", || (main_pid(&host) != before).then_some(()));
+    }
+    load.goes_on();
+    host.stdout("systemctl", &["reload", "spectrum"]);
+    assert_eq!(host.stdout("systemctl", &["is-active", "spectrum"]), "active\n");
+    load.end().assert_all_answered();
+
+    let before = main_pid(&host);
+    host.stdout("systemctl", &["kill", "--kill-who", "main", "--signal", "KILL", "spectrum"]);
+    wait::eventually("what took over is watched, too", || {
+        let now = main_pid(&host);
+        (now != before && now != "0").then_some(())
+    });
+    assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
+    host.stdout("systemctl", &["stop", "spectrum"]);
+    assert!(!host.output("systemctl", &["is-failed", "spectrum"]).status.success());
+    assert_left_nothing(&world, &host);
+}
+
+#[test]
+fn a_restart_and_a_crash_refuse_nobody_who_connects_meanwhile() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let host = install(&world, &node(443, origin.addr()));
+    let load = Load::begin(world.client(), at(EDGE, 443), 3, Duration::ZERO);
+    for _ in 0..3 {
+        load.goes_on();
+        host.stdout("systemctl", &["restart", "spectrum"]);
+    }
+    load.goes_on();
+    load.end().assert_all_answered();
+
+    // More starts in a row than the unit allows.
+    host.stdout("systemctl", &["reset-failed", "spectrum"]);
+    // Whoever was connected is reset with the process that is killed, and who comes next waits.
+    for _ in 0..3 {
+        let before = main_pid(&host);
+        host.stdout("systemctl", &["kill", "--kill-who", "main", "--signal", "KILL", "spectrum"]);
+        wait::eventually("it is gone", || (main_pid(&host) != before).then_some(()));
+        assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");
+        wait::eventually("it runs again", || host.output("spectrum", &["status"]).status.success().then_some(()));
+    }
+    host.stdout("systemctl", &["stop", "spectrum"]);
+    assert_left_nothing(&world, &host);
+}
+
+/// The unit gives it less time than the file does, and it is asked for more.
+#[test]
+fn a_drain_longer_than_the_units_patience_is_waited_for_to_its_end() {
+    let world = World::new();
+    let origin = world.origin().echo();
+    let events = "[events]\nfile = \"/var/log/spectrum/events.jsonl\"\n";
+    let host = install(&world, &node(443, origin.addr()).node("drain", "\"8s\"").raw(events));
+    host.stdout("mkdir", &["/etc/systemd/system/spectrum.service.d"]);
+    host.write("/etc/systemd/system/spectrum.service.d/patience.conf", "[Service]\nTimeoutStopSec=2\n");
+    host.stdout("systemctl", &["daemon-reload"]);
+    let predecessors = world.client().connect_many(at(EDGE, 443), 3);
+    host.stdout("spectrum", &["upgrade"]);
+    let successors = world.client().connect_many(at(EDGE, 443), 2);
+    let begun = Instant::now();
+    host.stdout("systemctl", &["stop", "spectrum"]);
+    assert!(begun.elapsed() >= Duration::from_secs(7), "{:?}", begun.elapsed());
+    assert!(!host.output("systemctl", &["is-failed", "spectrum"]).status.success());
+    let told = host.stdout("cat", &["/var/log/spectrum/events.jsonl"]);
+    let count = |kind: &str| told.matches(&format!("\"Event\":\"{kind}\"")).count();
+    assert_eq!((count("connect"), count("disconnect")), (5, 5), "{told}");
+    assert_left_nothing(&world, &host);
+    drop((predecessors, successors));
+}
+
+fn assert_left_nothing(world: &World, host: &Systemd<'_>) {
     assert!(!host.output("ls", &["/sys/fs/bpf/spectrum"]).status.success());
     assert_eq!(host.stdout("ls", &["-A", "/run/spectrum"]), "");
     assert!(!world.edge().stdout("ip", &["route", "show", "table", "local"]).contains("198.51.100"));
+    assert!(!host.stdout("ss", &["-Hltn"]).contains("127.0.0.1"), "nobody keeps a socket");
 }
 
 /// The unit has the whole of /proc/sys read-only, but for two files.
@@ -100,7 +193,9 @@ fn without_ipv6_it_serves_and_protects_ipv4() {
     let only = "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX AF_INET AF_NETLINK\n";
     host.write("/etc/systemd/system/spectrum.service.d/ipv4.conf", only);
     host.stdout("systemctl", &["daemon-reload"]);
-    host.stdout("systemctl", &["restart", "spectrum"]);
+    // Not a restart: that would keep the sockets, which no kernel without IPv6 could have.
+    host.stdout("systemctl", &["stop", "spectrum"]);
+    host.stdout("systemctl", &["start", "spectrum"]);
     let listening = host.stdout("ss", &["--tcp", "--listening", "--numeric", "--no-header"]);
     assert!(listening.contains("127.0.0.1:") && !listening.contains("::ffff"), "{listening}");
     assert_eq!(world.client().ask(at(EDGE, 443), b"hi"), b"hi");

@@ -11,6 +11,7 @@ use spectrum_tests::{
         config::Config,
         edge::{Edge, binary},
         server::Server,
+        trafgen::{self, Flood},
     },
 };
 
@@ -26,7 +27,7 @@ fn once(edge: &Edge) -> Value {
 /// What is on the screen of a terminal of this size when `spectrum top` has been told to end by `signal`.
 fn on_a_terminal(edge: &Edge, size: &str, signal: &str) -> String {
     let inside =
-        format!("stty {size}; timeout --foreground -s {signal} 3 {} top; stty -a | head -1", binary().display());
+        format!("stty {size}; timeout --foreground -s {signal} 6 {} top; stty -a | head -1", binary().display());
     edge.stdout("script", &["--quiet", "--return", "--command", &inside, "/dev/null"])
 }
 
@@ -36,17 +37,13 @@ fn a_flood_shows_in_rates_reasons_and_sources() {
     let origin = world.origin().echo();
     let edge = world.edge().run(node(&origin));
     let open = world.client().connect(edge.at(443)).unwrap();
-    let mut flood = Command::new("hping3");
-    let (spoofed, to) = (SHUNNED.to_string(), EDGE.to_string());
-    flood.args(["--syn", "--destport", "443", "--interval", "u200", "--spoof", &spoofed, "--quiet", &to]);
-    let mut flood = world.client().namespace().start(flood);
+    let flood = Flood::of(&world, &trafgen::syns_from(SHUNNED, 443), 5_000);
     let seen = wait::eventually("the flood is seen", || {
         let seen = once(world.edge());
         let blocked = seen["applications"][0]["drops"]["blocked"].as_f64().unwrap_or_default();
         (blocked > 500.0).then_some(seen)
     });
-    flood.kill().unwrap();
-    flood.wait().unwrap();
+    drop(flood);
     let app = &seen["applications"][0];
     assert_eq!((&app["hostname"], &app["connections_active"]), (&"app1.example.com".into(), &1.into()));
     let rate = |value: &Value| value.as_f64().unwrap();
@@ -111,38 +108,48 @@ fn sources_that_send_one_packet_each_are_nobodys_top_sources() {
     world.client().take_answers();
     let origin = world.origin().echo();
     let edge = world.edge().run(node(&origin));
-    let mut flood = Command::new("hping3");
-    flood.args(["--syn", "--destport", "443", "--interval", "u50", "--rand-source", "--quiet", &EDGE.to_string()]);
-    let mut flood = world.client().namespace().start(flood);
+    let flood = Flood::of(&world, &trafgen::syns_to(443), 12_000);
     wait::eventually("the flood is seen", || (!edge.status()["daemon"]["protection"].is_null()).then_some(()));
     let text = world.edge().spectrum_ok(&["top", "--once", "--interval", "3s"]);
-    flood.kill().unwrap();
-    flood.wait().unwrap();
+    drop(flood);
     assert!(text.starts_with("PROTECTED: SYN flood on app1.example.com tcp/443\n"), "{text}");
     assert!(text.contains("syn_cookie") && text.contains("estimated from"), "{text}");
 }
 
 #[test]
-fn the_terminal_is_given_back_whatever_ends_it_and_nothing_is_wider_than_it() {
+fn the_terminal_is_given_back_at_an_interrupt() {
+    gives_the_terminal_back("INT");
+}
+
+#[test]
+fn the_terminal_is_given_back_where_it_is_told_to_end() {
+    gives_the_terminal_back("TERM");
+}
+
+#[test]
+fn the_terminal_is_given_back_at_a_hangup() {
+    gives_the_terminal_back("HUP");
+}
+
+/// Whatever ends it; and nothing was wider than the terminal.
+fn gives_the_terminal_back(signal: &str) {
     let world = World::new();
     let origin = world.origin().echo();
     let _edge = world.edge().run(node(&origin));
-    for signal in ["INT", "TERM", "HUP"] {
-        let screen = on_a_terminal(world.edge(), "rows 12 cols 40", signal);
-        let (entered, rest) = screen.split_once("\x1b[?1049h\x1b[?25l").expect("a screen of its own");
-        assert!(!entered.contains("APPLICATION"));
-        let (shown, after) = rest.split_once("\x1b[?25h\x1b[?1049l").unwrap_or_else(|| panic!("{signal}: {screen:?}"));
-        assert!(after.contains("rows 12; columns 40"), "{after:?}");
-        // The terminal makes a carriage return of its own for each line.
-        let frame = shown.split("\x1b[H").last().unwrap().replace("\r\r\n", "\r\n");
-        assert!(frame.contains("APPLICATION"), "{frame:?}");
-        assert!(frame.split("\r\n").count() <= 12, "{frame:?}");
-        for line in frame.split("\r\n") {
-            let text = ["\x1b[1m", "\x1b[0m", "\x1b[K", "\x1b[J"]
-                .iter()
-                .fold(line.to_owned(), |text, part| text.replace(part, ""));
-            assert!(text.chars().count() <= 40, "{text:?}");
-        }
+    let screen = on_a_terminal(world.edge(), "rows 12 cols 40", signal);
+    let (entered, rest) = screen.split_once("\x1b[?1049h\x1b[?25l").expect("a screen of its own");
+    assert!(!entered.contains("APPLICATION"));
+    let (shown, after) = rest.split_once("\x1b[?25h\x1b[?1049l").unwrap_or_else(|| panic!("{signal}: {screen:?}"));
+    assert!(after.contains("rows 12; columns 40"), "{after:?}");
+    // The terminal makes a carriage return of its own for each line.
+    let frame = shown.split("\x1b[H").last().unwrap().replace("\r\r\n", "\r\n");
+    assert!(frame.contains("APPLICATION"), "{frame:?}");
+    assert!(frame.split("\r\n").count() <= 12, "{frame:?}");
+    for line in frame.split("\r\n") {
+        let text = ["\x1b[1m", "\x1b[0m", "\x1b[K", "\x1b[J"]
+            .iter()
+            .fold(line.to_owned(), |text, part| text.replace(part, ""));
+        assert!(text.chars().count() <= 40, "{text:?}");
     }
 }
 
@@ -159,7 +166,7 @@ fn without_a_terminal_or_a_daemon_it_says_what_it_can() {
 
     let lines = world.edge().stdout(
         "sh",
-        &["-c", &format!("timeout 2 {} top --output json --interval 300ms | head -3", binary().display())],
+        &["-c", &format!("timeout 20 {} top --output json --interval 300ms | head -3", binary().display())],
     );
     let documents: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(documents.len(), 3);

@@ -1,9 +1,12 @@
 //! The world itself: what the other files rely on, shown without `spectrum`.
 
-use std::io::ErrorKind;
+use std::{
+    io::{BufRead as _, BufReader, ErrorKind},
+    process::{Command, Stdio},
+};
 
 use spectrum_tests::{
-    World,
+    World, wait,
     world::{CLIENT, HOST, ORIGIN, client::Knock, edge::at},
 };
 
@@ -51,6 +54,23 @@ fn the_distributions_servers_run_in_the_origin() {
 fn the_client_has_the_addresses_that_the_tests_speak_of() {
     let world = World::new();
     assert!(world.client().stdout("ip", &["address"]).contains(&CLIENT.to_string()));
+}
+
+/// As `cargo xtask` starts whatever touches the kernel, with what stands in for it gone.
+#[test]
+fn a_sandbox_ends_with_who_started_it() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/src/sandbox.sh");
+    let mut sandbox = Command::new("unshare");
+    sandbox.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", script]);
+    sandbox.args(["sh", "-c", "trap '' HUP INT TERM; echo here; sleep 600; sleep 600"]);
+    let mut sandbox = sandbox.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(sandbox.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), sandbox.try_wait().unwrap()), ("here\n", None));
+    // What the kernel does with it at the end of a process.
+    drop(sandbox.stdin.take());
+    let ended = wait::within(wait::DEADLINE, || sandbox.try_wait().unwrap());
+    assert!(ended.is_some_and(|status| !status.success()), "{ended:?}");
 }
 
 #[test]

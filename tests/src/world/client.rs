@@ -128,7 +128,7 @@ impl From<io::Result<TcpStream>> for Knock {
     }
 }
 
-fn connect(source: Option<IpAddr>, edge: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+pub(super) fn connect(source: Option<IpAddr>, edge: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(edge), Type::STREAM, None)?;
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;

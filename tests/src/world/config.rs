@@ -164,9 +164,11 @@ impl Application {
         };
         let ips = quoted(&mut self.ips.iter().map(IpAddr::to_string));
         let origins = quoted(&mut self.origins.iter().cloned());
+        // Without any, a line says it: `origin_dns`.
+        let origins = if origins.is_empty() { String::new() } else { format!("origin_direct = [{origins}]\n") };
         let mut text = format!(
             "[[applications]]\nprotocol = \"{}\"\ndns = {{ type = \"ADDRESS\", name = \"app{number}.example.com\" }}\n\
-             edge_ips = {{ type = \"static\", ips = [{ips}] }}\norigin_direct = [{origins}]\nip_firewall = {}\n",
+             edge_ips = {{ type = \"static\", ips = [{ips}] }}\n{origins}ip_firewall = {}\n",
             self.protocol, self.ip_firewall
         );
         for line in &self.lines {

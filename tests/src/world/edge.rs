@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Output},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{
     EDGE, EDGE_V6, HOST, HOST_V6,
+    dns::Dns,
     namespace::{DIRECTORY, Namespace},
     process::Process,
     server::Server,
@@ -41,6 +42,11 @@ impl Edge {
         Server::named(&self.namespace, (HOST, HOST_V6), ports)
     }
 
+    /// A name server that the edge asks.
+    pub fn dns(&self) -> Dns {
+        Dns::start(&self.namespace)
+    }
+
     /// Starts `spectrum run` and waits until it says that it is ready.
     pub fn run(&self, config: impl Into<String>) -> Daemon<'_> {
         let mut daemon = self.start(config);
@@ -60,14 +66,19 @@ impl Edge {
 
     /// Starts the daemon through another program, for instance `prlimit`: `command` gets the binary's path.
     pub fn start_command(&self, command: impl FnOnce(&Path) -> Command) -> Daemon<'_> {
-        self.runs.set(self.runs.get() + 1);
-        let path = Path::new(DIRECTORY).join(format!("notify-{}", self.runs.get()));
-        let bound = path.clone();
-        let notify = self.namespace.run(move || UnixDatagram::bind(bound)).expect("bind the notify socket");
+        let (notify, path) = self.notify_socket();
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
         let mut command = command(&binary());
         command.env("NOTIFY_SOCKET", path).env_remove("WATCHDOG_USEC").env("RUST_BACKTRACE", "1");
         Daemon { edge: self, process: Process::start(&self.namespace, "spectrum", command), notify }
+    }
+
+    /// A service manager's socket, and its path.
+    pub(super) fn notify_socket(&self) -> (UnixDatagram, PathBuf) {
+        self.runs.set(self.runs.get() + 1);
+        let path = Path::new(DIRECTORY).join(format!("notify-{}", self.runs.get()));
+        let bound = path.clone();
+        (self.namespace.run(move || UnixDatagram::bind(bound)).expect("bind the notify socket"), path)
     }
 
     /// Writes the file that the edge's daemon reads, whole or not at all.
@@ -80,6 +91,14 @@ impl Edge {
         let mut command = Command::new(binary());
         command.args(arguments).env_remove("NOTIFY_SOCKET");
         self.namespace.output(command)
+    }
+
+    /// Starts `spectrum` with these arguments, without waiting for its end.
+    pub fn start_spectrum(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(binary());
+        command.args(arguments).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.namespace.start(command)
     }
 
     /// Runs `spectrum VERB --config F` with this configuration.
@@ -231,6 +250,24 @@ impl Daemon<'_> {
         let (_, fields) = stat.rsplit_once(") ").expect("stat has a command");
         let ticks: u64 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Panics where it uses CPU time while there is nothing to do, in each of three looks: what was before may have left
+    /// something to be done.
+    pub fn assert_idle(&self) {
+        const LOOK: Duration = Duration::from_secs(2);
+        const BOUND: Duration = Duration::from_millis(500);
+        let mut looks = Vec::new();
+        while looks.len() < 3 {
+            let before = self.cpu_time();
+            wait::pause(LOOK);
+            let used = self.cpu_time().saturating_sub(before);
+            if used < BOUND {
+                return;
+            }
+            looks.push(used);
+        }
+        panic!("{looks:?} of CPU time, each in {LOOK:?} of nothing to do");
     }
 
     /// Kilobytes of memory that the process has mapped and touched, by key of `/proc/PID/smaps_rollup`.

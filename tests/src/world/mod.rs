@@ -13,16 +13,25 @@
 //! Namespaces are anonymous (they live as long as the threads in them), each has mounts of its own (`/sys`,
 //! `/sys/fs/bpf`, `/run`, `/var/lib`), and every child dies with its parent: nothing is left behind, and worlds run in parallel.
 
+pub mod acme;
 pub mod client;
 pub mod config;
 pub mod databases;
+pub mod dns;
 pub mod edge;
+pub mod fleet;
+pub mod lineage;
+pub mod load;
 pub mod namespace;
 pub mod origin;
+pub mod pki;
 pub mod process;
 pub mod server;
 pub mod systemd;
+pub mod things;
+pub mod told;
 pub mod trafgen;
+pub mod unwrap;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

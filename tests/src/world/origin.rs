@@ -97,7 +97,7 @@ impl Origin {
         Sshd { program: self.program("/usr/sbin/sshd", &["-D", "-e", "-f", config], 22), identity: file("client") }
     }
 
-    fn program(&self, program: &str, arguments: &[&str], port: u16) -> Program {
+    pub(super) fn program(&self, program: &str, arguments: &[&str], port: u16) -> Program {
         let mut process = Process::service(&self.namespace, program, program, arguments);
         let here = SocketAddr::from(([127, 0, 0, 1], port));
         let what = format!("{program} answers on port {port}");
@@ -105,19 +105,28 @@ impl Origin {
             process.must_run();
             self.namespace.run(move || TcpStream::connect_timeout(&here, Duration::from_secs(1))).ok()
         });
-        Program { _process: process, port }
+        Program { process, port }
     }
 }
 
 /// A server from the distribution.
 pub struct Program {
-    _process: Process,
+    process: Process,
     port: u16,
 }
 
 impl Program {
     pub fn addr(&self) -> SocketAddr {
         at(ORIGIN, self.port)
+    }
+
+    pub fn addr_v6(&self) -> SocketAddr {
+        at(ORIGIN_V6, self.port)
+    }
+
+    /// What it logs.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 }
 

@@ -76,6 +76,11 @@ impl Process {
         self.lines.lock().expect("readers do not panic").join("\n")
     }
 
+    /// What it has printed until now counts no more.
+    pub fn forget(&mut self) {
+        self.lines.lock().expect("readers do not panic").clear();
+    }
+
     /// Waits until it prints a line that contains `part`, and gives that line.
     pub fn await_line(&mut self, part: &str) -> String {
         let what = format!("{} prints {part:?}", self.name);
@@ -106,4 +111,16 @@ fn collect(name: &str, from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<S
             lines.lock().expect("readers do not panic").push(line);
         }
     });
+}
+
+/// Whether a process is a descendant of another one.
+pub(super) fn is_below(pid: &str, ancestor: u32) -> bool {
+    let mut pid: u32 = pid.parse().unwrap_or(0);
+    while pid > 1 && pid != ancestor {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // `man 5 proc`: the parent is the second field behind the command's closing parenthesis.
+        let parent = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(1)?.parse().ok());
+        pid = parent.unwrap_or(0);
+    }
+    pid == ancestor
 }

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{edge::at, namespace::Namespace};
+use crate::wait::DEADLINE;
 
 /// A running server. Dropping it closes everything that it has open.
 pub struct Server {
@@ -107,11 +108,13 @@ async fn echo(mut stream: tokio::net::TcpStream, named: bool) -> std::io::Result
     }
 }
 
-/// Both families on one socket, with room for many at once.
+/// Both families on one socket, with room for many at once. Who accepts from it, or reads from what was accepted, waits
+/// until the deadline and not for ever: accepted sockets inherit it (`sk_clone`, net/core/sock.c).
 pub(super) fn bind(port: u16) -> TcpListener {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("open a socket");
     socket.set_only_v6(false).expect("serve both families");
     socket.set_reuse_address(true).expect("reuse the port");
+    socket.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
     let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     socket.bind(&address.into()).unwrap_or_else(|error| panic!("bind port {port}: {error}"));
     socket.listen(4096).expect("listen");

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     edge::{Edge, binary},
-    process::Process,
+    process::{Process, is_below},
 };
 use crate::wait;
 
@@ -81,16 +81,4 @@ fn search(arguments: &[&str]) -> Command {
     let mut command = Command::new("pgrep");
     command.args(arguments);
     command
-}
-
-/// Whether a process is a descendant of another one.
-fn is_below(pid: &str, ancestor: u32) -> bool {
-    let mut pid: u32 = pid.parse().unwrap_or(0);
-    while pid > 1 && pid != ancestor {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // `man 5 proc`: the parent is the second field behind the command's closing parenthesis.
-        let parent = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(1)?.parse().ok());
-        pid = parent.unwrap_or(0);
-    }
-    pid == ancestor
 }

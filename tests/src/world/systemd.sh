@@ -10,7 +10,11 @@ mkdir -p "$host/cgroup" "$host/net" "$host/upper" "$host/work" "$host/root"
 mount -t cgroup2 cgroup2 "$host/cgroup"
 own=$host/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
 drop_groups() { find "$1" -depth -type d -exec rmdir {} \; 2>/dev/null || true; }
-for stale in "$own"/spectrum-test-*; do drop_groups "$stale"; done
+for stale in "$own"/spectrum-test-*; do
+    # spectrum-test-PID-NUMBER: not those of a test that runs, which may still be empty.
+    pid=${stale##*/spectrum-test-}
+    [ -d "/proc/${pid%-*}" ] || drop_groups "$stale"
+done
 group=$own/$name
 mkdir "$group"
 
