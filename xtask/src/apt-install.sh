@@ -20,11 +20,10 @@ install() {
 }
 
 before=$(services)
-# Package lists may be missing, or so old that the mirror no longer has what they name.
-if ! install "$@"; then
-    apt-get update -q || exit
-    install "$@" || exit
-fi
+# Package lists may be missing, or so old that the mirror has no longer what they name, or only a version too old for
+# us. Without a network what was fetched before may do.
+apt-get update -q -o DPkg::Lock::Timeout=300 </dev/null
+install "$@" || exit
 
 # Package scripts enable services for the next boot: not those that are here only as tests' tools.
 for service in $(services); do

@@ -1,6 +1,6 @@
 //! Debian packages: installs those that are missing, removes none, and leaves no service running or enabled.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -12,43 +12,54 @@ use crate::{
 /// Installs what is missing of `packages`. Quick when nothing is.
 pub(crate) fn ensure(packages: &[&str], purpose: &str) -> Result<()> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let list = missing.join(" ");
+    if missing.is_empty() { Ok(()) } else { install(&missing, purpose) }
+}
+
+/// Installs the newest version of these packages that the distribution has, also where an older one is there.
+pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
+    let list = packages.join(" ");
     if !available() {
         bail!("{purpose} needs programs of these Debian packages, and there is no apt-get here: {list}");
     }
     step(&format!("installing Debian packages for {purpose}: {list}"), || {
         command::quiet(
-            root::command("sh", [])?.args(["-c", include_str!("apt-install.sh"), "apt-install"]).args(&missing),
+            root::command("sh", [])?.args(["-c", include_str!("apt-install.sh"), "apt-install"]).args(packages),
         )
         .with_context(|| format!("install them by hand: apt-get install --no-install-recommends {list}"))
     })
 }
 
 /// Fetches a package's newest version and unpacks it into `into`, without installing it.
-pub(crate) fn unpack(package: &str, into: &std::path::Path) -> Result<()> {
+pub(crate) fn unpack(package: &str, into: &Path) -> Result<()> {
+    unpack_all(&[package], into)
+}
+
+/// The same with what it depends on and this machine lacks. For one that cannot be installed beside what is there.
+pub(crate) fn unpack_whole(package: &str, into: &Path) -> Result<()> {
+    let mut simulation = Command::new("apt-get");
+    simulation.args(["install", "--simulate", "--no-install-recommends", package]).env("LC_ALL", "C.UTF-8");
+    let planned = command::output(&mut simulation)?;
+    let packages: Vec<&str> =
+        planned.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next()).collect();
+    unpack_all(&packages, into)
+}
+
+fn unpack_all(packages: &[&str], into: &Path) -> Result<()> {
     let scratch = into.with_extension("deb");
     for folder in [into, &scratch] {
         if folder.exists() {
-            std::fs::remove_dir_all(folder)?;
+            fs::remove_dir_all(folder)?;
         }
-        std::fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder)?;
     }
-    command::quiet(
-        // Root's apt would otherwise fetch as the user _apt, who may not write here.
-        Command::new("apt-get").current_dir(&scratch).args([
-            "download",
-            "-q",
-            "-o",
-            "APT::Sandbox::User=root",
-            package,
-        ]),
-    )?;
-    let archive = std::fs::read_dir(&scratch)?.next().context("apt-get download leaves one file")??.path();
-    command::quiet(Command::new("dpkg-deb").arg("-x").arg(archive).arg(into))?;
-    std::fs::remove_dir_all(&scratch)?;
+    // Root's apt would otherwise fetch as the user _apt, who may not write here.
+    let mut fetch = Command::new("apt-get");
+    fetch.current_dir(&scratch).args(["download", "-q", "-o", "APT::Sandbox::User=root"]).args(packages);
+    command::quiet(&mut fetch)?;
+    for archive in fs::read_dir(&scratch)? {
+        command::quiet(Command::new("dpkg-deb").arg("-x").arg(archive?.path()).arg(into))?;
+    }
+    fs::remove_dir_all(&scratch)?;
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! Private namespaces for whatever touches the kernel: mounts, processes and network of its own, with a bpffs and a `/run`
 //! of its own, so that the kernel cleans up whatever ends it. Nothing in it reaches the host's network or its pins.
+//!
+//! It ends with whoever started it, through sudo as well: they hold the other end of its input, and the kernel closes that
+//! whatever kills them. `PR_SET_PDEATHSIG` is forgotten where sudo begins (`man 2 prctl`).
 
 use std::{
     ffi::OsString,
@@ -26,16 +29,19 @@ pub(crate) fn command<'a>(
     Ok(command)
 }
 
-/// Runs a test runner and adds what it counts.
+/// Runs a test runner and adds what it counts. One in a sandbox ends with us.
 pub(crate) fn count(runner: &mut Command, tally: &mut Tally) -> Result<()> {
     let mut child = runner
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{}`", command::line(runner)))?;
+    // Kept open until it has ended.
+    let input = child.stdin.take();
     let mut run = Tally::default();
     run.read(child.stdout.take().context("its output is a pipe")?)?;
     let status = child.wait()?;
+    drop(input);
     if !status.success() && run.failed == 0 {
         eprintln!("xtask: `{}` ended with {status}", command::line(runner));
     }

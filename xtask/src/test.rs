@@ -10,10 +10,13 @@
 //! |---|---|
 //! | `SPECTRUM_BIN` | path of the binary `spectrum` |
 //! | `SPECTRUM_OBJECT` | path of the eBPF object, the one that the binary carries |
+//! | `SPECTRUM_CHURN_SECONDS` | as whoever called has it: how long `churn` lasts |
 
-use std::{env, ffi::OsString, io::Write as _, path::Path, process::Command, time::Duration};
+use std::{
+    env, ffi::OsString, io::Write as _, path::Path, process::Command, thread::available_parallelism, time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::{
@@ -29,7 +32,7 @@ use crate::{
 };
 
 /// Debian packages of the programs that tests and benchmarks run: clients, origins, other proxies, and instruments.
-pub(crate) const TOOLS: [&str; 23] = [
+pub(crate) const TOOLS: [&str; 31] = [
     "iproute2",
     "bpftool",
     "iptables",
@@ -45,9 +48,17 @@ pub(crate) const TOOLS: [&str; 23] = [
     "openssh-server",
     "openssh-client",
     "redis-server",
+    "postfix",
+    "dovecot-imapd",
+    "vsftpd",
+    "mosquitto",
+    "mosquitto-clients",
     "iperf3",
     "wrk",
     "curl",
+    "openssl",
+    "sslscan",
+    "testssl.sh",
     "socat",
     "tcpdump",
     "strace",
@@ -55,8 +66,28 @@ pub(crate) const TOOLS: [&str; 23] = [
     "procps",
 ];
 
-/// A test binary that takes longer hangs.
+/// Debian packages that the feature `legacy-tls` is built with.
+pub(crate) const LEGACY_TLS: [&str; 2] = ["libssl-dev", "pkg-config"];
+
+/// A test binary that takes longer, beside what it is told to take, hangs.
 const LIMIT: Duration = Duration::from_mins(15);
+const CHURN_SECONDS: &str = "SPECTRUM_CHURN_SECONDS";
+
+/// Test binaries whose tests mostly wait, for deadlines, for silence, for programs to start: two of them on each core take
+/// half the time. None of these measures a rate, CPU time, or how long something takes that is near its bound.
+const WAITING: [&str; 11] = [
+    "access",
+    "cut_off",
+    "endings",
+    "lifecycle",
+    "names",
+    "reload",
+    "resolvers",
+    "rules",
+    "serve",
+    "unwrap",
+    "unwrap_way",
+];
 
 #[derive(Args)]
 pub(crate) struct Test {
@@ -74,6 +105,20 @@ impl Test {
             self.binaries(workspace, &artifacts, &mut tally)?;
         }
         if self.filter.is_none() {
+            // Once more with what the feature adds; the other tests would say the same again.
+            apt::ensure(&LEGACY_TLS, "TLS of old clients")?;
+            step("tests of TLS for old clients", || {
+                let mut cargo = workspace.cargo("test");
+                cargo.args(USERSPACE).args([
+                    "--lib",
+                    "--features",
+                    "spectrum-user/legacy-tls",
+                    "--",
+                    "legacy",
+                    "old_versions",
+                ]);
+                sandbox::count(&mut cargo, &mut tally)
+            })?;
             step("documentation tests", || {
                 sandbox::count(workspace.cargo("test").args(USERSPACE).arg("--doc"), &mut tally)
             })?;
@@ -103,6 +148,9 @@ impl Test {
             if !named {
                 runner.arg(filter);
             }
+            if WAITING.contains(&test.name.as_str()) {
+                runner.arg(format!("--test-threads={}", 2 * available_parallelism()?.get()));
+            }
             step(&format!("tests of {}", test.name), || sandbox::count(&mut runner, tally))?;
         }
         Ok(())
@@ -112,7 +160,7 @@ impl Test {
 /// A test binary as Cargo would run it, or in a sandbox with what worlds need.
 fn runner(workspace: &Workspace, spectrum: &Path, test: &TestBinary) -> Result<Command> {
     let mut runner = if test.world {
-        sandbox::command(&test.path, environment(workspace, spectrum), LIMIT)?
+        sandbox::command(&test.path, environment(workspace, spectrum), LIMIT + told_to_take(&test.name)?)?
     } else {
         Command::new(&test.path)
     };
@@ -126,6 +174,18 @@ fn environment(workspace: &Workspace, spectrum: &Path) -> Vec<(&'static str, OsS
         ("SPECTRUM_OBJECT", workspace.object().into_os_string()),
         ("PATH", ROOT_PATH.into()),
     ];
-    environment.extend(["RUST_BACKTRACE", "RUST_LOG"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    let handed_on = ["RUST_BACKTRACE", "RUST_LOG", CHURN_SECONDS];
+    environment.extend(handed_on.into_iter().filter_map(|name| Some((name, env::var_os(name)?))));
     environment
+}
+
+/// How long a test binary lasts because whoever called wants it to.
+fn told_to_take(name: &str) -> Result<Duration> {
+    match env::var(CHURN_SECONDS) {
+        Ok(text) if name == "churn" => {
+            let seconds = text.parse().with_context(|| format!("{CHURN_SECONDS}={text}: not a number of seconds"))?;
+            Ok(Duration::from_secs(seconds))
+        }
+        _ => Ok(Duration::ZERO),
+    }
 }

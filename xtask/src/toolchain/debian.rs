@@ -5,18 +5,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Clippy, Compiler, version};
+use super::{Clippy, Compiler, linker, version};
 use crate::apt;
 
 const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+const PURPOSE: &str = "the kernel programs' compiler";
 
 pub(super) fn compiler() -> Result<Compiler> {
     if !apt::available() {
         bail!("Debian's rustc-web: there is no apt-get here");
     }
-    apt::ensure(&PACKAGES, "the kernel programs' compiler").context("Debian's rustc-web")?;
+    apt::ensure(&PACKAGES, PURPOSE).context("Debian's rustc-web")?;
     let rustc = PathBuf::from("/usr/bin/rustc");
-    let (release, llvm) = version(&rustc)?;
+    let (mut release, mut llvm) = version(&rustc)?;
+    if !linker::fits(llvm) {
+        // It was installed before the security archive had the one that fits.
+        apt::install(&PACKAGES, PURPOSE).context("a newer rustc-web of Debian's")?;
+        (release, llvm) = version(&rustc)?;
+    }
     // Its sysroot is /usr, and rust-web-src links the sources to where `-Z build-std` looks.
     let sources = Path::new("/usr/lib/rustlib/src/rust/library/Cargo.lock");
     if !sources.exists() {

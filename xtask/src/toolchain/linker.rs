@@ -45,6 +45,11 @@ fn fit(llvm: llvm::Version) -> Result<Fit> {
     }
 }
 
+/// Whether there is a bpf-linker for what a compiler with this LLVM writes.
+pub(super) fn fits(llvm: llvm::Version) -> bool {
+    fit(llvm).is_ok()
+}
+
 pub(super) fn provision(workspace: &Workspace, compiler: &Compiler) -> Result<Linker> {
     let fit = fit(compiler.llvm)?;
     let home = workspace.target.join("bpf-linker");

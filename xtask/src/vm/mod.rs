@@ -5,6 +5,7 @@
 //! unpacked under the target folder. Emulated (TCG) unless `SPECTRUM_VM_ACCEL=kvm` says that KVM works here.
 
 mod cpio;
+mod emulator;
 mod initramfs;
 mod kernel;
 mod modules;
@@ -15,6 +16,7 @@ use std::{io::Write as _, path::PathBuf};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
+use self::emulator::Emulator;
 use crate::{
     apt,
     artifacts::{self, Artifacts},
@@ -24,8 +26,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What builds and boots the guest. `binutils` has strip, `xz-utils` unpacks modules.
-const PACKAGES: [&str; 5] = ["qemu-system-x86", "iproute2", "curl", "binutils", "xz-utils"];
+/// What builds the guest. `binutils` has strip, `xz-utils` unpacks modules.
+const PACKAGES: [&str; 4] = ["iproute2", "curl", "binutils", "xz-utils"];
 
 #[derive(Args)]
 pub(crate) struct Vm {
@@ -88,9 +90,12 @@ pub(crate) fn check(workspace: &Workspace, artifacts: &Artifacts, kernel: Kernel
         bail!("the VM tier boots Debian's amd64 kernels, and this machine is {}", std::env::consts::ARCH);
     }
     apt::ensure(&PACKAGES, "virtual machines")?;
+    let emulator = Emulator::provision(workspace)?;
     let home = kernel.home(workspace);
     let boot = kernel::provision(kernel, &home)?;
     let image = home.join("initramfs.cpio");
     step(&format!("initramfs for Linux {}", boot.release), || initramfs::build(workspace, artifacts, &boot, &image))?;
-    step(&format!("Linux {} in qemu", boot.release), || qemu::run(&boot, &image, &home.join("console.log"), tally))
+    step(&format!("Linux {} in qemu", boot.release), || {
+        qemu::run(&emulator, &boot, &image, &home.join("console.log"), tally)
+    })
 }

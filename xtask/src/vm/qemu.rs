@@ -3,16 +3,18 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write},
+    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
 
-use super::kernel::Boot;
+use super::{emulator::Emulator, kernel::Boot};
 use crate::{command, tally::Tally};
 
 /// Emulated, a boot takes seconds and the tests minutes; on a busy machine, several times that.
@@ -24,8 +26,8 @@ const MARK: &str = "spectrum-vm: ";
 
 /// Runs the guest, shows its console from the first test on, and adds its counts. A guest that does not come to its end
 /// counts as one failure, and its console is shown.
-pub(super) fn run(boot: &Boot, image: &Path, log: &Path, tally: &mut Tally) -> Result<()> {
-    let mut guest = start(boot, image)?;
+pub(super) fn run(emulator: &Emulator, boot: &Boot, image: &Path, log: &Path, tally: &mut Tally) -> Result<()> {
+    let mut guest = start(emulator, boot, image)?;
     let mut console = Console::new(fs::File::create(log)?, std::io::stdout());
     let outcome = console.follow(&mut guest.0);
     let run = console.tally;
@@ -57,9 +59,9 @@ impl Drop for Guest {
     }
 }
 
-fn start(boot: &Boot, image: &Path) -> Result<Guest> {
+fn start(emulator: &Emulator, boot: &Boot, image: &Path) -> Result<Guest> {
     let acceleration = env::var("SPECTRUM_VM_ACCEL").ok().filter(|name| !name.is_empty());
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let mut qemu = emulator.command();
     match acceleration.as_deref() {
         Some("kvm") => qemu.args(["-accel", "kvm", "-cpu", "host"]),
         Some("tcg") | None => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
@@ -73,6 +75,11 @@ fn start(boot: &Boot, image: &Path) -> Result<Guest> {
         "console=ttyS0 rdinit=/init quiet loglevel=4 panic=-1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
     ]);
     qemu.arg("-kernel").arg(&boot.vmlinuz).arg("-initrd").arg(image);
+    // Whatever ends us, it does not go on.
+    // SAFETY: only async-signal-safe calls between fork and exec: prctl and nothing else.
+    unsafe {
+        qemu.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+    }
     let child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     Ok(Guest(child.with_context(|| format!("cannot start `{}`", command::line(&qemu)))?))
 }
