@@ -29,8 +29,8 @@ pub(crate) fn command<'a>(
     Ok(command)
 }
 
-/// Runs a test runner and adds what it counts. One in a sandbox ends with us.
-pub(crate) fn count(runner: &mut Command, tally: &mut Tally) -> Result<()> {
+/// Runs a test runner and says what it counts. One in a sandbox ends with us.
+pub(crate) fn count(runner: &mut Command) -> Result<Tally> {
     let mut child = runner
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -43,8 +43,7 @@ pub(crate) fn count(runner: &mut Command, tally: &mut Tally) -> Result<()> {
     let status = child.wait()?;
     drop(input);
     if !status.success() && run.failed == 0 {
-        eprintln!("xtask: `{}` ended with {status}", command::line(runner));
+        run.died(format!("`{}` ended with {status}", command::line(runner)));
     }
-    tally.add(run, status.success());
-    Ok(())
+    Ok(run)
 }

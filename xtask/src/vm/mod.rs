@@ -76,7 +76,7 @@ impl Vm {
         for kernel in Kernel::ALL.into_iter().filter(|kernel| self.kernel.is_none_or(|wanted| wanted == *kernel)) {
             check(workspace, &artifacts, kernel, &mut tally)?;
         }
-        writeln!(std::io::stdout(), "\n{tally}")?;
+        writeln!(std::io::stdout(), "\n{}{tally}", tally.trouble())?;
         if tally.failed > 0 {
             bail!("{} of {} checks failed in a VM", tally.failed, tally.failed + tally.passed);
         }

@@ -30,21 +30,16 @@ pub(super) fn run(emulator: &Emulator, boot: &Boot, image: &Path, log: &Path, ta
     let mut guest = start(emulator, boot, image)?;
     let mut console = Console::new(fs::File::create(log)?, std::io::stdout());
     let outcome = console.follow(&mut guest.0);
-    let run = console.tally;
+    let mut run = console.tally;
     drop(guest);
-    match &outcome {
-        Ok(()) => {}
-        Err(error) => {
-            let console = fs::read(log).unwrap_or_default();
-            eprintln!(
-                "{}\nxtask: Linux {}: {error:#}; its console is above",
-                String::from_utf8_lossy(&console),
-                boot.release
-            );
-        }
+    if let Err(error) = outcome {
+        let console = fs::read(log).unwrap_or_default();
+        let how = format!("Linux {}: {error:#}", boot.release);
+        eprintln!("{}\nxtask: {how}; its console is above", String::from_utf8_lossy(&console));
+        run.died(how);
     }
     eprintln!("xtask: Linux {}: {run}", boot.release);
-    tally.add(run, outcome.is_ok());
+    tally.add(run);
     Ok(())
 }
 
@@ -89,8 +84,8 @@ struct Console<W> {
     /// Where test results are shown.
     shown: W,
     tally: Tally,
-    /// The test binary that runs, and what was counted before it.
-    runner: Option<(String, Tally)>,
+    /// The test binary that runs, and how many had failed before it.
+    runner: Option<(String, u64)>,
     done: bool,
 }
 
@@ -145,14 +140,13 @@ impl<W: Write> Console<W> {
         match (words.next(), words.next(), words.next()) {
             (Some("run"), Some(name), None) => {
                 eprintln!("xtask: in the guest: {name}");
-                self.runner = Some((name.to_owned(), self.tally));
+                self.runner = Some((name.to_owned(), self.tally.failed));
             }
             (Some("exit"), Some(name), Some(status)) => {
                 let (running, before) = self.runner.take().context("a test ended that had not begun")?;
                 anyhow::ensure!(running == name, "{name} ended while {running} ran");
-                if status != "0" && self.tally.failed == before.failed {
-                    eprintln!("xtask: in the guest: {name} ended with status {status}");
-                    self.tally.failed += 1;
+                if status != "0" && self.tally.failed == before {
+                    self.tally.died(format!("in the guest: {name} ended with status {status}"));
                 }
             }
             (Some("done"), None, None) => self.done = true,
@@ -182,7 +176,7 @@ mod tests {
         ] {
             console.line(line).unwrap();
         }
-        assert_eq!(console.tally, Tally { passed: 0, failed: 1, ignored: 0 });
+        assert_eq!(console.tally.to_string(), "0 passed, 1 failed");
         assert!(console.done);
     }
 
@@ -193,7 +187,7 @@ mod tests {
         for line in ["spectrum-vm: run kernel_xdp", result, "spectrum-vm: exit kernel_xdp 101"] {
             console.line(line).unwrap();
         }
-        assert_eq!(console.tally, Tally { passed: 4, failed: 2, ignored: 0 });
+        assert_eq!(console.tally.to_string(), "4 passed, 2 failed");
     }
 
     #[test]
