@@ -344,8 +344,8 @@ fn a_kernel_that_gives_no_more_descriptors_is_outwaited_without_spinning() {
 fn what_is_not_built_yet_is_refused_and_not_ignored() {
     let world = World::new();
     let udp = config().app("udp/53").origin(at(ORIGIN, 53));
-    let sni = config().app("tcp/443").origin(at(ORIGIN, 443)).extension("sni", "[\"a.example.com\"]");
-    for (text, word) in [(udp, "udp"), (sni, "sni")] {
+    let sockmap = config().app("tcp/443").origin(at(ORIGIN, 443)).extension("splice", "\"sockmap\"");
+    for (text, word) in [(udp, "udp"), (sockmap, "sockmap")] {
         let stderr = refuses(&world, text, &[word]);
         assert!(stderr.contains("not built yet"), "{stderr}");
     }

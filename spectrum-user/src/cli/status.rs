@@ -136,11 +136,7 @@ fn show_daemon(daemon: &DaemonStatus) {
         let edge_ips: Vec<String> = app.edge_ips.iter().map(ToString::to_string).collect();
         table.add_row([
             app.hostname.clone(),
-            if app.tls.is_empty() || app.tls == "off" {
-                app.protocol.clone()
-            } else {
-                format!("{} (TLS {})", app.protocol, app.tls)
-            },
+            protocol(app),
             edge_ips.join(" "),
             origins(app),
             if app.ip_firewall { "on" } else { "off" }.to_owned(),
@@ -192,6 +188,18 @@ fn show_acme(hosts: &[AcmeStatus]) {
     }
     output::line("\n");
     output::show(&table);
+}
+
+/// With what is done about TLS, and by which names clients choose the application.
+fn protocol(app: &AppStatus) -> String {
+    let mut protocol = app.protocol.clone();
+    if !app.tls.is_empty() && app.tls != "off" {
+        protocol = format!("{protocol} (TLS {})", app.tls);
+    }
+    if !app.sni.is_empty() {
+        protocol = format!("{protocol} for {}", app.sni.join(", "));
+    }
+    protocol
 }
 
 /// The name, if there is one, and each origin; what is wrong with it in brackets.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{
     AppId, Application, Balance, ConnectionLimits, EdgeIps, HealthCheck, Origins, PortRange, Protocol, ProxyProtocol,
-    Rates, SpliceMode, SynCookies, Timeouts, Tls, Transport, UdpFilters, ZoneId,
+    Rates, ServerNames, SpliceMode, SynCookies, Timeouts, Tls, Transport, UdpFilters, ZoneId,
 };
 
 /// An application of the file: everything but the addresses it gets.
@@ -30,6 +30,7 @@ pub struct Declared {
     pub ip_firewall: bool,
     pub proxy_protocol: ProxyProtocol,
     pub tls: Tls,
+    pub sni: ServerNames,
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
     pub syn_cookies: SynCookies,
@@ -44,6 +45,7 @@ pub(crate) struct Places {
     pub(crate) id: Place,
     pub(crate) protocol: Place,
     pub(crate) edge_ips: Place,
+    pub(crate) sni: Option<Place>,
     /// One for each static address.
     pub(crate) addresses: Vec<Place>,
     /// One for each origin by address.
@@ -67,6 +69,7 @@ impl Declared {
             ip_firewall: self.ip_firewall,
             proxy_protocol: self.proxy_protocol,
             tls: self.tls.clone(),
+            sni: self.sni.clone(),
             timeouts: self.timeouts,
             splice: self.splice,
             syn_cookies: self.syn_cookies,
@@ -94,7 +97,9 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
     let mode = tls::mode(&mut table, transport);
     let extensions = extensions::read(&mut table, transport);
     let proxy_protocol = proxy_protocol::together(version, extensions.proxy_tlvs, mode, &table);
-    let tls = tls::together(mode, extensions.tls, &table);
+    let chosen_by_name = extensions.sni.is_some();
+    let tls = tls::together(mode, extensions.tls, chosen_by_name, &table);
+    let (sni, names_place) = extensions.sni.map(|found| (found.value, found.place)).unzip();
     read_unbuilt(&mut table);
     let zone = dns.name.as_ref().and_then(|hostname| zones.of(hostname, named.as_ref(), &table));
     table.finish_with(|key| extensions::is_one(key).then(|| format!("it belongs into extensions = {{ {key} = … }}")));
@@ -113,6 +118,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
         ip_firewall,
         proxy_protocol,
         tls,
+        sni: sni.unwrap_or_default(),
         timeouts: extensions.timeouts,
         splice: extensions.splice,
         syn_cookies: extensions.syn_cookies,
@@ -123,6 +129,7 @@ fn read_one(mut table: Table<'_>, zones: &Zones) -> Option<Declared> {
             protocol: protocol.place,
             edge_ips: edge_ips.place,
             addresses: edge_ips.addresses,
+            sni: names_place,
             origins: origins.places,
         },
     })

@@ -11,6 +11,7 @@ use super::{
     application::Declared,
     diagnostic::{Fault, Place},
     findings::Findings,
+    sni,
 };
 use crate::model::{AppId, DirectOrigin, Edge, EdgeIps, Sources, Transport};
 
@@ -81,8 +82,10 @@ fn ids(findings: &Findings<'_>, applications: &[Declared]) {
     let mut first: HashMap<AppId, &Declared> = HashMap::new();
     for application in applications {
         if let Some(other) = first.get(&application.id) {
-            // The same ports of one hostname: an overlap, which says more, unless they are of different families.
-            if shared(application, other) && application.protocol.ports.overlaps(other.protocol.ports) {
+            // The same ports of one hostname: an overlap, which says more, unless they are of different families, or
+            // clients choose between them.
+            let chosen = !application.sni.is_empty() || !other.sni.is_empty();
+            if !chosen && shared(application, other) && application.protocol.ports.overlaps(other.protocol.ports) {
                 continue;
             }
             let fault = Fault::new(format!("the application {} has the same id", name(findings, other)));
@@ -128,9 +131,10 @@ fn overlaps(findings: &Findings<'_>, applications: &[Declared]) {
                 Address::V4Of(name) | Address::V6Of(name) => format!("the addresses of `{name}`"),
             };
             let there = earlier.entry((address, application.protocol.transport)).or_default();
-            let other = there.iter().find(|other| other.protocol.ports.overlaps(application.protocol.ports));
-            if let Some(other) = other.filter(|_| !told) {
-                findings.error(&application.places.protocol, overlap(application, &name(findings, other), &shown));
+            let others = there.iter().filter(|other| other.protocol.ports.overlaps(application.protocol.ports));
+            let refused = others.filter(|_| !told).find_map(|other| overlap(findings, application, other, &shown));
+            if let Some((place, fault)) = refused {
+                findings.error(&place, fault.code(11100));
                 told = true;
             }
             there.push(application);
@@ -138,10 +142,15 @@ fn overlaps(findings: &Findings<'_>, applications: &[Declared]) {
     }
 }
 
-fn overlap(application: &Declared, other: &str, address: &str) -> Fault {
-    Fault::new(format!("`{}` on {address} overlaps the application {other}", application.protocol))
-        .code(11100)
-        .help("give one of them other ports or another edge address")
+/// None: clients choose between the two.
+fn overlap(findings: &Findings<'_>, application: &Declared, other: &Declared, at: &str) -> Option<(Place, Fault)> {
+    let theirs = name(findings, other);
+    if !application.sni.is_empty() || !other.sni.is_empty() {
+        return sni::not_shared(application, other, &theirs);
+    }
+    let fault = Fault::new(format!("`{}` on {at} overlaps the application {theirs}", application.protocol));
+    let help = "give one of them other ports or another edge address, or let clients choose by name with `sni`";
+    Some((application.places.protocol.clone(), fault.help(help)))
 }
 
 /// An origin that is the edge itself: a connection would be relayed to itself until nothing is left.

@@ -6,11 +6,11 @@ use super::{
     diagnostic::Fault,
     health_check, proxy_protocol,
     reader::{Found, Table},
-    text, tls,
+    sni, text, tls,
 };
 use crate::model::{
-    Balance, ConnectionLimits, HealthCheck, InvalidRate, Keepalive, PacketRate, Rates, SpliceMode, SynCookies,
-    Timeouts, Tlvs, Transport, UdpFilters,
+    Balance, ConnectionLimits, HealthCheck, InvalidRate, Keepalive, PacketRate, Rates, ServerNames, SpliceMode,
+    SynCookies, Timeouts, Tlvs, Transport, UdpFilters,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,7 @@ pub(super) struct Extensions {
     pub(super) udp_filters: UdpFilters,
     pub(super) proxy_tlvs: Option<Found<Tlvs>>,
     pub(super) tls: tls::Written,
+    pub(super) sni: Option<Found<ServerNames>>,
 }
 
 /// `transport`: of the application, where its protocol can be read.
@@ -51,6 +52,7 @@ pub(super) fn read(application: &mut Table<'_>, transport: Option<Transport>) ->
     };
     read.proxy_tlvs = proxy_protocol::tlvs(&mut table);
     read.tls = tls::read(&mut table);
+    read.sni = sni::read(&mut table, transport);
     for (key, default, later, advice) in ONLY_DEFAULT {
         table.only(key, default, later, advice);
     }
@@ -159,7 +161,7 @@ fn rate(value: &str) -> Result<PacketRate, Fault> {
     })
 }
 
-const BUILT: [&str; 24] = [
+const BUILT: [&str; 25] = [
     "balance",
     "health_check",
     "max_connections",
@@ -184,16 +186,14 @@ const BUILT: [&str; 24] = [
     "origin_ca",
     "origin_certificate",
     "origin_key",
+    "sni",
 ];
 
 /// Extensions of which the default is what happens already: key, default, the other values, what to do.
 const ONLY_DEFAULT: [(&str, &str, &[&str], &str); 1] = [("udp_proxy_header", "first", &["every"], "remove it")];
 
 /// Extensions of later, and what to do until then.
-const LATER: [(&str, &str); 2] = [
-    ("udp_idle_timeout", "remove it"),
-    ("sni", "remove it, and give each application an address or a port of its own"),
-];
+const LATER: [(&str, &str); 1] = [("udp_idle_timeout", "remove it")];
 
 const LONGEST_CONNECT: Duration = Duration::from_mins(10);
 const LONGEST_HANDSHAKE: Duration = Duration::from_mins(5);

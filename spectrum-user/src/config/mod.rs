@@ -20,6 +20,7 @@ mod proxy_protocol;
 mod reader;
 mod rule;
 mod shield;
+mod sni;
 mod source;
 mod suggest;
 mod target;

@@ -49,7 +49,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Written {
 }
 
 /// Everything as one value; what has no meaning in this mode is refused.
-pub(super) fn together(mode: TlsMode, written: Written, table: &Table<'_>) -> Tls {
+pub(super) fn together(mode: TlsMode, written: Written, chosen_by_name: bool, table: &Table<'_>) -> Tls {
     let Written { min_version, client_ca, server_name, origin_ca, certificate, key, handshake } = written;
     let at = |place: Option<&Place>, key: &str, meant: bool, fault: &str, help: &str| {
         if let Some(place) = place.filter(|_| !meant) {
@@ -69,7 +69,10 @@ pub(super) fn together(mode: TlsMode, written: Written, table: &Table<'_>) -> Tl
     };
     edge(min_version.as_ref().map(|found| &found.place), "min_tls_version");
     edge(client_ca.as_ref().map(|found| &found.place), "client_ca");
-    edge(handshake.as_ref(), "handshake_timeout");
+    // Clients who choose by their ClientHello have as long to send it.
+    if !chosen_by_name {
+        edge(handshake.as_ref(), "handshake_timeout");
+    }
     origin(server_name.as_ref().map(|found| &found.place), "origin_server_name");
     origin(origin_ca.as_ref().map(|found| &found.place), "origin_ca");
     origin(certificate.as_ref().map(|found| &found.place), "origin_certificate");

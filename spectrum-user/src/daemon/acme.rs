@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use crate::{
     acme::{Challenges, HostReport, HostState, Keeper, Pace, Reports, certificates},
     model::{self, Node},
-    proxy::{AppTable, EdgeAddr},
-    tls::{Challenged, certificates::Source},
+    proxy::{App, AppTable, EdgeAddr},
+    tls::{Challenged, certificates::Source, own_hosts},
 };
 
 /// Where a directory looks at the answer to TLS-ALPN-01 (RFC 8737, section 3).
@@ -80,7 +80,7 @@ impl Wanted {
 impl Hosts {
     pub(super) fn of(table: &AppTable) -> Self {
         let certificates = table.tls().certificates.newest();
-        let terminated = table.apps().filter(|app| app.edge_tls.is_some()).map(|app| &*app.config.hostname);
+        let terminated = table.apps().filter(|app| app.edge_tls.is_some()).flat_map(|app| hosts_of(app));
         let names: BTreeSet<&str> = terminated.filter(|host| !certificates.has_own(host)).collect();
         let mut hosts = Self::default();
         for name in names {
@@ -112,14 +112,19 @@ impl Hosts {
     }
 }
 
+/// The hostnames that an application wants certificates for.
+fn hosts_of(app: &App) -> impl Iterator<Item = &str> {
+    own_hosts(&app.config.hostname, &app.config.sni)
+}
+
 /// An address of this hostname where a directory would meet nobody who answers. It may look at any of them.
 fn unanswered(table: &AppTable, host: &str) -> Option<IpAddr> {
-    let apps = table.apps().filter(|app| app.config.hostname == host);
+    let apps = table.apps().filter(|app| hosts_of(app).any(|name| name == host));
     let mut addresses: Vec<IpAddr> = apps.flat_map(|app| app.config.addresses.iter().copied()).collect();
     addresses.sort_unstable();
     addresses.into_iter().find(|address| {
         let owner = table.classify(EdgeAddr::new(SocketAddr::new(*address, PORT)));
-        owner.is_none_or(|app| app.edge_tls.is_none())
+        owner.and_then(|owner| owner.named(host)).is_none_or(|app| app.edge_tls.is_none())
     })
 }
 

@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     dataplane::{numbers::Names, rules::RuleChange},
-    model::{AccessRule, Application, DesiredState},
+    model::{AccessRule, AppId, Application, DesiredState, Leaders},
 };
 
 /// The objects of one applied state by their numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Objects {
     desired: Arc<DesiredState>,
+    leaders: Arc<Leaders>,
     apps: HashMap<u32, usize>,
     rules: HashMap<u32, usize>,
 }
@@ -26,7 +27,8 @@ impl Objects {
     pub(super) fn new(desired: Arc<DesiredState>, apps: &Names, rules: &Names) -> Self {
         let apps = index(apps, desired.applications.iter().map(|app| app.id.bytes()));
         let rules = index(rules, desired.rules.iter().map(|rule| rule.id.bytes()));
-        Self { desired, apps, rules }
+        let leaders = Arc::new(Leaders::of(&desired));
+        Self { desired, leaders, apps, rules }
     }
 
     pub(super) fn app(&self, number: u32) -> Option<&Application> {
@@ -42,6 +44,14 @@ impl Objects {
         let mut places: Vec<(usize, u32)> = self.apps.iter().map(|(number, place)| (*place, *number)).collect();
         places.sort_unstable();
         places.into_iter().filter_map(|(place, number)| Some((number, self.desired.applications.get(place)?)))
+    }
+
+    /// An application, and those that the kernel counts for it.
+    pub(super) fn counted_with<'o>(&'o self, app: &'o Application) -> impl Iterator<Item = AppId> + 'o {
+        let mut others: Vec<AppId> = self.leaders.led_by(app).collect();
+        others.sort_unstable();
+        others.dedup();
+        std::iter::once(app.id).chain(others)
     }
 
     /// Rules go, come and change. One that changes keeps its place.

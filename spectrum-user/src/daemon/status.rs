@@ -111,6 +111,9 @@ pub struct AppStatus {
     /// `off`, `flexible`, `full` or `strict`.
     #[serde(default)]
     pub tls: String,
+    /// The names by which clients choose it among others on its addresses.
+    #[serde(default)]
+    pub sni: Vec<String>,
     pub edge_ips: Vec<IpAddr>,
     /// The name of which the origins are the addresses, with its ports and records.
     #[serde(default)]
@@ -204,6 +207,7 @@ impl AppStatus {
             hostname: app.hostname.clone(),
             protocol: app.protocol.to_string(),
             tls: app.tls.mode.to_string(),
+            sni: app.sni.iter().map(str::to_owned).collect(),
             edge_ips: app.addresses.clone(),
             origin_dns: matches!(app.origins, Origins::Dns(_)).then(|| app.origins.to_string()),
             origins: origins.iter().map(|origin| OriginStatus::of(origin)).collect(),

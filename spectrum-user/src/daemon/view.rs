@@ -226,7 +226,11 @@ impl View {
             let totals = match kind {
                 shield::Kind::Syn => shield::Totals {
                     requests: counters.requests(number).ok()?,
-                    opened: self.metrics.known(app.id)?.sum(|shard| &shard.opened),
+                    opened: objects
+                        .counted_with(app)
+                        .filter_map(|id| self.metrics.known(id))
+                        .map(|known| known.sum(|shard| &shard.opened))
+                        .sum(),
                 },
                 shield::Kind::Orphans => shield::Totals { requests: counters.orphans(number).ok()?, opened: 0 },
             };

@@ -18,8 +18,8 @@ use spectrum_common::{
 
 use super::numbers::{self, Exhausted, Names, Space};
 use crate::model::{
-    AccessRule, Application, ClosedPorts, DesiredState, PacketRate, RuleMode, Scope, SynCookies, Target, Transport,
-    UdpFragments, ZoneId,
+    AccessRule, Application, ClosedPorts, DesiredState, Leaders, PacketRate, RuleMode, Scope, SynCookies, Target,
+    Transport, UdpFragments, ZoneId,
 };
 
 /// A key of an LPM trie. Sorts by length first: general before specific.
@@ -106,6 +106,7 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
 
     let mut image = MapImage::default();
     closed_pools(desired, &mut image.steer);
+    let leaders = Leaders::of(desired);
     let by_class: Vec<&AccessRule> = desired.rules.iter().filter(|rule| rule.target.prefix().is_none()).collect();
     for app in &desired.applications {
         let flags = flags(app, desired.edge.udp_fragments, &by_class);
@@ -113,7 +114,7 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
         if value.flags & steer_flags::POLICY != 0 {
             image.policies.insert(value.app, policy(app));
         }
-        image.steer.extend(steer_prefixes(app).map(|prefix| (prefix, value)));
+        image.steer.extend(steer_prefixes(app, &leaders).map(|prefix| (prefix, value)));
     }
     let mut v4 = BTreeMap::new();
     let mut v6 = BTreeMap::new();
@@ -199,9 +200,10 @@ fn closed_pools(desired: &DesiredState, steer: &mut BTreeMap<Prefix<SteerKey>, S
     }
 }
 
-fn steer_prefixes(app: &Application) -> impl Iterator<Item = Prefix<SteerKey>> + '_ {
+/// Where applications share an address, they are steered to by one of them.
+fn steer_prefixes<'a>(app: &'a Application, leaders: &'a Leaders) -> impl Iterator<Item = Prefix<SteerKey>> + 'a {
     let ports = app.protocol.ports;
-    app.addresses.iter().flat_map(move |address| {
+    app.addresses.iter().filter(|address| leaders.leads(app, **address)).flat_map(move |address| {
         steer::port_prefixes(ports.first(), ports.last()).map(move |prefix| Prefix {
             bits: steer::ADDRESS_BITS + prefix.bits,
             key: steer::key(app.protocol.transport.number(), octets(*address), prefix.port.to_be_bytes()),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    model::{AppId, Connectivity, Edge, EdgeIps, Rates, RuleId, Target, UdpFilters, Zone},
+    model::{AppId, Connectivity, Edge, EdgeIps, Rates, RuleId, ServerNames, Target, UdpFilters, Zone},
     proxy::testing::application,
 };
 
@@ -58,6 +58,47 @@ fn a_pool_is_one_closed_entry_per_transport() {
 fn every_port_of_an_address_is_sixteen_entries() {
     let image = of(&desired(vec![app("tcp/1-65535", "198.51.100.1")], vec![]));
     assert_eq!(image.steer.len(), 2 + 16);
+}
+
+#[test]
+fn applications_that_share_an_address_are_one_to_the_kernel() {
+    let named = |hostname: &str, names: &[&str], addresses: &[&str]| {
+        let mut app = app("tcp/443", "198.51.100.1");
+        app.id = AppId::derive(&[hostname]);
+        app.addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        app.sni = ServerNames::new(names.iter().map(|name| (*name).to_owned()).collect());
+        app
+    };
+    let (shared, own) = ("198.51.100.1", "198.51.100.2");
+    let a = named("a", &["a.example.com"], &[shared]);
+    let b = named("b", &["b.example.com"], &[shared, own]);
+    let rest = named("rest", &[], &[shared]);
+    let owners = |apps: &[&Application]| {
+        let desired = desired(apps.iter().map(|app| (*app).clone()).collect(), vec![]);
+        let image = of(&desired);
+        let name = |value: &SteerValue| image.apps[&value.app].id;
+        let at = |address: &str| {
+            let octets = octets(address.parse().unwrap());
+            let there = image.steer.iter().filter(|(prefix, _)| prefix.key == steer::key(6, octets, [1, 187]));
+            there.map(|(_, value)| name(value)).collect::<Vec<_>>()
+        };
+        (at(shared), at(own))
+    };
+    for order in [[&a, &b, &rest], [&rest, &b, &a], [&b, &rest, &a]] {
+        assert_eq!(owners(&order), (vec![rest.id.bytes()], vec![b.id.bytes()]), "who takes the others stands for all");
+    }
+    let first = a.id.min(b.id).bytes();
+    for order in [[&a, &b], [&b, &a]] {
+        assert_eq!(owners(&order), (vec![first], vec![b.id.bytes()]));
+    }
+    let desired = desired(vec![a.clone(), b.clone(), rest.clone()], vec![]);
+    let leaders = Leaders::of(&desired);
+    let mut led: Vec<_> = leaders.led_by(&rest).collect();
+    led.sort_unstable();
+    let mut others = [a.id, b.id];
+    others.sort_unstable();
+    assert_eq!(led, others);
+    assert_eq!(leaders.led_by(&a).count() + leaders.led_by(&b).count(), 0);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    AppId, Balance, ConnectionLimits, EdgeIps, HealthCheck, Origins, PacketRate, Protocol, ProxyProtocol, Tls, ZoneId,
+    AppId, Balance, ConnectionLimits, EdgeIps, HealthCheck, Origins, PacketRate, Protocol, ProxyProtocol, ServerNames,
+    Tls, ZoneId,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Application {
     pub ip_firewall: bool,
     pub proxy_protocol: ProxyProtocol,
     pub tls: Tls,
+    /// By what clients choose it among applications of one address. Empty: it takes whoever chooses none.
+    pub sni: ServerNames,
     pub timeouts: Timeouts,
     pub splice: SpliceMode,
     pub syn_cookies: SynCookies,

@@ -85,7 +85,7 @@ pub(super) fn of_check(header: ProxyProtocol) -> Vec<u8> {
 fn fields(tlvs: Tlvs, unique_id: Option<UniqueId>, tls: Option<&ClientTls>, hostname: &str) -> Vec<Tlv> {
     let name = tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(hostname);
     let authority = tlvs.authority.then(|| Tlv::Authority(name.to_owned()));
-    let ssl = tls.filter(|_| tlvs.ssl).map(|tls| Tlv::Ssl(ssl(tls)));
+    let ssl = tls.filter(|tls| tlvs.ssl && tls.status == "OK").map(|tls| Tlv::Ssl(ssl(tls)));
     let unique_id = unique_id.and_then(|id| tlv::UniqueId::new(id.to_string())).map(Tlv::UniqueId);
     authority.into_iter().chain(unique_id).chain(ssl).collect()
 }

@@ -33,7 +33,8 @@ impl App {
         };
         let headcount = before.map(|app| Arc::clone(&app.headcount)).unwrap_or_default();
         // Sessions and what was read stay where nothing of it has changed.
-        let same = before.filter(|app| app.config.tls == config.tls && app.config.hostname == config.hostname);
+        let of_tls = |app: &Application| (app.tls.clone(), app.hostname.clone(), app.sni.clone());
+        let same = before.filter(|app| of_tls(&app.config) == of_tls(&config));
         let edge_tls = match same {
             Some(app) => app.edge_tls.clone(),
             None => config.tls.mode.terminates().then(|| Arc::new(tls::Edge::new(&config, shared))),

@@ -6,8 +6,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{
-    Access, App, ClientAddr, EdgeAddr,
+    Access, App, ClientAddr, EdgeAddr, Owner,
     announce::announce,
+    choose::choose,
     connection::{Connection, Place},
     dial::{DialError, Dialled, dial},
     leg::Leg,
@@ -50,22 +51,37 @@ async fn run(
     record: &mut Record,
 ) -> Result<(), Failure> {
     let table = worker.table();
-    let app = table.classify(edge).ok_or(Failure::Unclassified)?;
-    record.classified(app);
-    connection.classified(app);
-    match table.access(app, address) {
-        Access::NoRule if app.config.ip_firewall => {
+    let owner = table.classify(edge).ok_or(Failure::Unclassified)?;
+    // The rules of one are those of all: nobody who is blocked is asked for a name.
+    let leader = owner.leader();
+    connection.classified(leader);
+    match table.access(leader, address) {
+        Access::NoRule if leader.config.ip_firewall => {
             worker.telemetry.arrivals.accepted(worker.index, address.ip(), table.class(address));
         }
         Access::NoRule => {}
         Access::Allowed(_, by) => record.allowed(outcome::allowed(by)),
-        Access::Blocked(_, by) => return Err(Failure::Denied(outcome::blocked(by))),
+        Access::Blocked(_, by) => {
+            record.classified(leader);
+            return Err(Failure::Denied(outcome::blocked(by)));
+        }
     }
+    let owner = owner.clone();
+    drop(table);
+    let app = match owner {
+        Owner::One(app) => app,
+        Owner::ByName(sharers) => {
+            let mut facts = Box::default();
+            let chosen = Box::pin(choose(worker, connection, client, address, &sharers, &mut facts)).await;
+            record.shook_hands(facts);
+            chosen.inspect_err(|_| record.classified(sharers.leader()))?
+        }
+    };
+    record.classified(&app);
+    connection.classified(&app);
     let _counted = app.headcount.enter(app.config.limits, address.ip()).map_err(Failure::Crowded)?;
     #[cfg(test)]
     assert!(app.config.hostname != PANICS, "as the test wants");
-    let app = std::sync::Arc::clone(app);
-    drop(table);
     guard_as_asked(client, &app);
     match &app.edge_tls {
         // Of its own, and on the heap: what TLS needs is no part of a connection without it.
@@ -92,7 +108,7 @@ async fn pass_through(
         while_client_stays(connection, client, dialling.as_mut()).await??
     };
     let origin = Rc::new(Leg::new(stream));
-    let announced = announce(app, address, edge, None, &origin);
+    let announced = announce(app, address, edge, record.client_tls(), &origin);
     record.announced(announced.map_err(|error| Failure::Dial(Some(origin_address), DialError::Header(error)))?);
     worker.connections.guard_later(&origin, app.config.timeouts);
     connection.relays(worker.clock.get());

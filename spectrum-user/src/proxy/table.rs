@@ -1,11 +1,16 @@
 //! Which application a connection belongs to: one immutable value, replaced as a whole.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use ipnet::IpNet;
 use spectrum_common::geo::Class;
 
-use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
+use super::{Access, AccessRules, App, ClientAddr, EdgeAddr, Owner};
 use crate::{
     geo::{Databases, Whereabouts},
     model::{AppId, DesiredState, PortRange, Transport},
@@ -16,7 +21,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub struct AppTable {
-    edge: Arc<HashMap<IpAddr, Box<[Owner]>>>,
+    edge: Arc<HashMap<IpAddr, Box<[Owned]>>>,
     apps: Arc<HashMap<AppId, Arc<App>>>,
     rules: AccessRules,
     geo: Arc<Databases>,
@@ -26,7 +31,7 @@ pub struct AppTable {
 }
 
 /// Ports of one address, and whose they are.
-type Owner = (PortRange, Arc<App>);
+type Owned = (PortRange, Owner);
 
 impl AppTable {
     /// The table of a desired state. An application that did not change since `previous` stays the same value, with
@@ -38,21 +43,21 @@ impl AppTable {
         previous: Option<&Self>,
         metrics: &Metrics,
     ) -> Self {
-        let mut edge: HashMap<IpAddr, Vec<Owner>> = HashMap::new();
+        let mut edge: HashMap<IpAddr, BTreeMap<PortRange, Vec<Arc<App>>>> = HashMap::new();
         let mut apps = HashMap::new();
         for config in state.applications.iter().filter(|app| app.protocol.transport == Transport::Tcp) {
             let before = previous.and_then(|table| table.apps.get(&config.id));
             let changed = || Arc::new(App::new(config.clone(), metrics.app(config), tls, before.map(Arc::as_ref)));
             let app = before.filter(|app| app.config == *config).map_or_else(changed, Arc::clone);
             for address in &config.addresses {
-                edge.entry(address.to_canonical()).or_default().push((config.protocol.ports, Arc::clone(&app)));
+                let ranges = edge.entry(address.to_canonical()).or_default();
+                ranges.entry(config.protocol.ports).or_default().push(Arc::clone(&app));
             }
             apps.insert(config.id, app);
         }
-        let sorted = edge.into_iter().map(|(address, mut ranges)| {
-            ranges.sort_by_key(|(ports, _)| ports.first());
-            (address, ranges.into_boxed_slice())
-        });
+        let owned = |(ports, apps)| Some((ports, Owner::of(apps)?));
+        let sorted =
+            edge.into_iter().map(|(address, ranges)| (address, ranges.into_iter().filter_map(owned).collect()));
         metrics.prune();
         Self {
             edge: Arc::new(sorted.collect()),
@@ -99,13 +104,13 @@ impl AppTable {
         &self.rules
     }
 
-    /// The application that owns an edge address and port.
-    pub fn classify(&self, edge: EdgeAddr) -> Option<&Arc<App>> {
+    /// Whose an edge address and port is.
+    pub fn classify(&self, edge: EdgeAddr) -> Option<&Owner> {
         let ranges = self.edge.get(&edge.ip())?;
-        // Ranges of one address do not overlap (DesiredState): only the last that begins at or before can hold it.
+        // Ranges of one address are the same or do not overlap (DesiredState): only the last that begins at or before can hold it.
         let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
-        let (ports, app) = ranges.get(after.checked_sub(1)?)?;
-        ports.contains(edge.port()).then_some(app)
+        let (ports, owner) = ranges.get(after.checked_sub(1)?)?;
+        ports.contains(edge.port()).then_some(owner)
     }
 
     /// An application that is in the table.
@@ -198,7 +203,7 @@ mod tests {
             None,
             &Metrics::new(1),
         );
-        let ports = |s| table.classify(edge(s)).map(|app| app.config.protocol.ports.to_string());
+        let ports = |s| table.classify(edge(s)).map(|owner| owner.leader().config.protocol.ports.to_string());
         assert_eq!(ports("127.0.0.1:22").as_deref(), Some("22"));
         assert_eq!(ports("127.0.0.1:1000").as_deref(), Some("1000-2000"));
         assert_eq!(ports("127.0.0.1:2000").as_deref(), Some("1000-2000"));
@@ -218,7 +223,7 @@ mod tests {
         let after = AppTable::new(&changed, Arc::default(), &Shared::default(), Some(&before), &metrics);
         let same = |port| {
             let at = edge(&format!("127.0.0.1:{port}"));
-            Arc::ptr_eq(before.classify(at).unwrap(), after.classify(at).unwrap())
+            Arc::ptr_eq(before.classify(at).unwrap().leader(), after.classify(at).unwrap().leader())
         };
         assert!(same(22));
         assert!(!same(80));

@@ -1,8 +1,8 @@
 //! What tests of several modules need: a configured application on loopback.
 
 use crate::model::{
-    AppId, Application, Balance, ConnectionLimits, EdgeIps, Origins, ProxyProtocol, Rates, SpliceMode, SynCookies,
-    Timeouts, Tls, UdpFilters, ZoneId,
+    AppId, Application, Balance, ConnectionLimits, EdgeIps, Origins, ProxyProtocol, Rates, ServerNames, SpliceMode,
+    SynCookies, Timeouts, Tls, UdpFilters, ZoneId,
 };
 
 /// `tcp/first-last` of 127.0.0.1 to the same ports of 192.0.2.1.
@@ -22,6 +22,7 @@ pub(crate) fn application(first: u16, last: u16) -> Application {
         ip_firewall: false,
         proxy_protocol: ProxyProtocol::Off,
         tls: Tls::default(),
+        sni: ServerNames::default(),
         timeouts: Timeouts::default(),
         splice: SpliceMode::Auto,
         syn_cookies: SynCookies::Auto,

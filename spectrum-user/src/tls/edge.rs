@@ -16,10 +16,7 @@ use rustls::{
 #[cfg(feature = "legacy-tls")]
 use super::legacy;
 use super::{
-    AppTickets, Peer, Shared,
-    authorities::Authorities,
-    certificates::{HostCertificates, Resolver},
-    challenge, provider,
+    AppTickets, Peer, Shared, authorities::Authorities, certificates::Resolver, challenge, names::AppNames, provider,
 };
 use crate::model::{AppId, Application, MinTlsVersion};
 
@@ -30,7 +27,7 @@ const REMEMBERED: usize = 1024;
 #[derive(Debug)]
 pub struct Edge {
     app: AppId,
-    hostname: String,
+    names: Arc<AppNames>,
     min_version: MinTlsVersion,
     client_ca: Option<PathBuf>,
     shared: Shared,
@@ -74,7 +71,7 @@ impl Edge {
     pub fn new(app: &Application, shared: &Shared) -> Self {
         let edge = Self {
             app: app.id,
-            hostname: app.hostname.clone(),
+            names: Arc::new(AppNames::new(app.hostname.clone(), app.sni.clone())),
             min_version: app.tls.min_version,
             client_ca: app.tls.client_ca.clone(),
             shared: shared.clone(),
@@ -94,9 +91,9 @@ impl Edge {
             return certificate.and_then(challenge::config).ok_or(Refused::WrongName);
         }
         let certificates = self.shared.certificates.newest();
-        let own = certificates.of(&self.hostname).ok_or(Refused::NoCertificate)?;
+        let own = self.names.certificates(&certificates, hello.server_name()).ok_or(Refused::NoCertificate)?;
         // A client without a name gets the certificate of whose address it is.
-        if hello.server_name().is_some_and(|name| self.is_other(name, own)) {
+        if hello.server_name().is_some_and(|name| self.names.is_other(name, own)) {
             return Err(Refused::WrongName);
         }
         let built = self.built.load();
@@ -129,27 +126,22 @@ impl Edge {
     #[cfg(feature = "legacy-tls")]
     pub fn legacy(&self, hello: &super::ClientHello) -> Result<Option<legacy::Session>, Refused> {
         let certificates = self.shared.certificates.newest();
-        let own = certificates.of(&self.hostname).ok_or(Refused::NoCertificate)?;
+        let name = hello.server_name.as_deref();
+        let own = self.names.certificates(&certificates, name).ok_or(Refused::NoCertificate)?;
         if !self.serves_old_clients() || self.asks_clients() || !legacy::needs(hello, own) {
             return Ok(None);
         }
-        let name = hello.server_name.as_deref();
-        if name.is_some_and(|name| self.is_other(name, own)) || hello.invalid_server_name {
+        if name.is_some_and(|name| self.names.is_other(name, own)) || hello.invalid_server_name {
             return Err(Refused::WrongName);
         }
         let pairs = own.legacy(name, std::time::SystemTime::now());
         match legacy::ssl(pairs.into_iter()).and_then(legacy::Session::new) {
             Ok(session) => Ok(Some(session)),
             Err(error) => {
-                log::error!("OpenSSL cannot serve clients of {}: {error}", self.hostname);
+                log::error!("OpenSSL cannot serve clients of {}: {error}", self.names.hostname);
                 Ok(None)
             }
         }
-    }
-
-    /// Whether a name that a client asks for is neither the application's nor one of its certificates'.
-    fn is_other(&self, name: &str, own: &HostCertificates) -> bool {
-        !name.eq_ignore_ascii_case(&self.hostname) && !own.covers(name)
     }
 
     /// Whether clients must show who they are.
@@ -173,8 +165,8 @@ impl Edge {
         let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if *told != problem {
             match &problem {
-                Some(why) => log::error!("client_ca of {}: {why}", self.hostname),
-                None => log::info!("client_ca of {} is readable again", self.hostname),
+                Some(why) => log::error!("client_ca of {}: {why}", self.names.hostname),
+                None => log::info!("client_ca of {} is readable again", self.names.hostname),
             }
             *told = problem;
         }
@@ -184,8 +176,7 @@ impl Edge {
     pub fn problems(&self) -> Vec<String> {
         let told = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut problems: Vec<String> = told.map(|why| format!("client_ca: {why}")).into_iter().collect();
-        if self.shared.certificates.newest().of(&self.hostname).is_none() {
-            let host = &self.hostname;
+        if let Some(host) = self.names.without_certificate(&self.shared.certificates.newest()) {
             problems.push(match self.shared.challenges {
                 Some(_) => format!("no certificate for {host} yet: its clients are turned away"),
                 None => format!(
@@ -232,7 +223,7 @@ impl Edge {
                 Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.verifier)),
                 None => builder.with_no_client_auth(),
             };
-            let resolver = Resolver::new(self.shared.certificates.clone(), self.hostname.clone());
+            let resolver = Resolver::new(self.shared.certificates.clone(), Arc::clone(&self.names));
             let mut config = builder.with_cert_resolver(Arc::new(resolver));
             config.ignore_client_order = true;
             config.ticketer = Arc::clone(&tickets) as _;

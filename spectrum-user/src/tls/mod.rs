@@ -13,6 +13,7 @@ pub mod hello;
 mod keeper;
 #[cfg(feature = "legacy-tls")]
 pub mod legacy;
+mod names;
 mod origin;
 mod provider;
 mod shared;
@@ -24,6 +25,7 @@ pub use edge::{Edge, Refused};
 pub use facts::{ClientTls, Identity, OriginTls};
 pub use hello::{ClientHello, Look, look};
 pub use keeper::{Keep, Keeper};
+pub use names::own_hosts;
 pub use origin::{Fault, Origin};
 pub use provider::{Peer, provider};
 pub use shared::Shared;

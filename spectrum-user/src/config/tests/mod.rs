@@ -2,6 +2,7 @@
 
 mod accepted;
 mod acme;
+mod names;
 mod origins;
 mod properties;
 mod refused;

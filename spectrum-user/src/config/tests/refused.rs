@@ -311,10 +311,8 @@ fn fields_of_a_header_that_is_not_sent() {
 #[test]
 fn every_extension_of_later() {
     let passes = "write tls = \"flexible\", \"full\" or \"strict\", or remove it";
-    let own = "remove it, and give each application an address or a port of its own";
     for (line, message, help) in [
         ("▶udp_idle_timeout = \"1s\"", "`udp_idle_timeout` is not built yet", "remove it"),
-        ("▶sni = [\"a.example.com\"]", "`sni` is not built yet", own),
         ("client_ca = ▶\"/a\"", "`client_ca` is for TLS that ends at the edge, and here it passes through", passes),
         (
             "min_tls_version = ▶\"1.2\"",

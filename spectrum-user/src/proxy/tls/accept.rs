@@ -168,7 +168,7 @@ async fn shake_in(
 }
 
 /// Says in clear what is wrong, where nobody has said it yet.
-fn tell(client: &TcpStream, error: &ClientTlsError) {
+pub(crate) fn tell(client: &TcpStream, error: &ClientTlsError) {
     let description = match error {
         ClientTlsError::Refused(Refused::WrongName) => UNRECOGNIZED_NAME,
         ClientTlsError::Refused(Refused::NoCertificate) => INTERNAL_ERROR,

@@ -7,19 +7,21 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 
 /// Alerts of RFC 8446, section 6.2.
-pub(super) const UNEXPECTED_MESSAGE: u8 = 10;
-pub(super) const HANDSHAKE_FAILURE: u8 = 40;
-pub(super) const ACCESS_DENIED: u8 = 49;
-pub(super) const DECODE_ERROR: u8 = 50;
-pub(super) const INTERNAL_ERROR: u8 = 80;
-pub(super) const UNRECOGNIZED_NAME: u8 = 112;
+pub(crate) const UNEXPECTED_MESSAGE: u8 = 10;
+pub(crate) const RECORD_OVERFLOW: u8 = 22;
+pub(crate) const HANDSHAKE_FAILURE: u8 = 40;
+pub(crate) const ACCESS_DENIED: u8 = 49;
+pub(crate) const DECODE_ERROR: u8 = 50;
+pub(crate) const PROTOCOL_VERSION: u8 = 70;
+pub(crate) const INTERNAL_ERROR: u8 = 80;
+pub(crate) const UNRECOGNIZED_NAME: u8 = 112;
 
 /// How long the peer may take to read an alert, and how much of what it still sends is thrown away meanwhile.
 const WAIT: Duration = Duration::from_millis(500);
 const MOST: usize = 64 << 10;
 
 /// Sends a fatal alert in clear, as it is before any key was agreed on.
-pub(super) fn alert(stream: &TcpStream, description: u8) {
+pub(crate) fn alert(stream: &TcpStream, description: u8) {
     const FATAL: u8 = 2;
     // Seven bytes into an empty buffer: they go whole, or the peer has gone.
     let _ = stream.try_write(&[0x15, 3, 3, 0, 2, FATAL, description]);

@@ -11,8 +11,8 @@ mod session;
 mod wire;
 
 pub(super) use self::{
-    accept::{ClientTlsError, accept},
-    farewell::farewell,
+    accept::{ClientTlsError, accept, tell},
+    farewell::{DECODE_ERROR, PROTOCOL_VERSION, RECORD_OVERFLOW, UNEXPECTED_MESSAGE, alert, farewell},
     offer::{OriginTlsError, offer},
     session::{Input, Session},
 };

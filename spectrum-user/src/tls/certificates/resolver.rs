@@ -9,6 +9,7 @@ use rustls::{
 };
 
 use super::Certificates;
+use crate::tls::names::AppNames;
 
 /// The newest snapshot, for all who have a clone of this.
 #[derive(Clone, Debug)]
@@ -18,7 +19,7 @@ pub struct Live(Arc<ArcSwap<Certificates>>);
 #[derive(Clone, Debug)]
 pub struct Resolver {
     live: Live,
-    hostname: String,
+    names: Arc<AppNames>,
 }
 
 impl Live {
@@ -37,14 +38,16 @@ impl Live {
 }
 
 impl Resolver {
-    pub const fn new(live: Live, hostname: String) -> Self {
-        Self { live, hostname }
+    pub(in crate::tls) const fn new(live: Live, names: Arc<AppNames>) -> Self {
+        Self { live, names }
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.live.0.load();
-        certificates.of(&self.hostname)?.choose(hello.server_name(), hello.signature_schemes())
+        self.names
+            .certificates(&certificates, hello.server_name())?
+            .choose(hello.server_name(), hello.signature_schemes())
     }
 }

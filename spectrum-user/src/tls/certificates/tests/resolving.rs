@@ -5,15 +5,20 @@ use std::io;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 use super::*;
-use crate::tls::{
-    Peer,
-    certificates::{Certificates, Live, Resolver},
-    provider,
+use crate::{
+    model::ServerNames,
+    tls::{
+        Peer,
+        certificates::{Certificates, Live, Resolver},
+        names::AppNames,
+        provider,
+    },
 };
 
 /// The certificate that a client which trusts `made` sees, or why there is none.
 fn handshake(live: &Live, hostname: &str, name: &'static str, made: &Made) -> Result<String, rustls::Error> {
-    let resolver = Arc::new(Resolver::new(live.clone(), hostname.to_owned()));
+    let resolver =
+        Arc::new(Resolver::new(live.clone(), Arc::new(AppNames::new(hostname.to_owned(), ServerNames::default()))));
     let server = ServerConfig::builder_with_provider(provider(Peer::Client));
     let server = server.with_safe_default_protocol_versions()?.with_no_client_auth().with_cert_resolver(resolver);
     let mut roots = RootCertStore::empty();
