@@ -19,7 +19,9 @@ use super::{
     AppTickets, Peer, Shared,
     authorities::Authorities,
     certificates::{HostCertificates, Resolver},
-    challenge, provider,
+    challenge,
+    hello::Version,
+    provider,
 };
 use crate::model::{AppId, Application, MinTlsVersion};
 
@@ -123,6 +125,14 @@ impl Edge {
     #[cfg(feature = "legacy-tls")]
     pub fn serves_old_clients(&self) -> bool {
         self.min_version == MinTlsVersion::Tls11
+    }
+
+    /// The lowest version that rustls serves clients in.
+    pub const fn least_version(&self) -> Version {
+        match self.min_version {
+            MinTlsVersion::Tls11 | MinTlsVersion::Tls12 => Version::TLS1_2,
+            MinTlsVersion::Tls13 => Version::TLS1_3,
+        }
     }
 
     /// A session of OpenSSL for this client. None: it is rustls' to serve, or to refuse.

@@ -4,6 +4,7 @@
 
 mod accept;
 mod farewell;
+mod first;
 mod offer;
 #[cfg(feature = "legacy-tls")]
 mod older;
