@@ -21,7 +21,7 @@ mod words;
 
 pub use challenge::{ALPN, Challenged};
 pub use edge::{Edge, Refused};
-pub use facts::{ClientTls, Identity, OriginTls};
+pub use facts::{ClientHandshake, Identity, OriginHandshake};
 pub use hello::{ClientHello, Look, look};
 pub use keeper::{Keep, Keeper};
 pub use origin::{Fault, Origin};

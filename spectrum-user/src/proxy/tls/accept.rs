@@ -22,7 +22,7 @@ use super::{
 };
 #[cfg(feature = "legacy-tls")]
 use crate::tls::Look;
-use crate::tls::{ALPN, ClientTls, Edge, Refused, hello};
+use crate::tls::{ALPN, ClientHandshake, Edge, Refused, hello};
 
 /// What a client may send before the handshake is over: its hello, and a chain of certificates where it is asked for one.
 const MOST: usize = 2 * hello::LONGEST;
@@ -104,14 +104,18 @@ pub(crate) async fn accept(
     edge: &Edge,
     client: &TcpStream,
     patience: Duration,
-    facts: &mut ClientTls,
+    facts: &mut ClientHandshake,
 ) -> Result<Option<Session>, ClientTlsError> {
     let deadline = Instant::now() + patience;
     let late = |_| Err(ClientTlsError::Late(patience));
     timeout_at(deadline, shake(edge, client, facts)).await.unwrap_or_else(late)
 }
 
-async fn shake(edge: &Edge, client: &TcpStream, facts: &mut ClientTls) -> Result<Option<Session>, ClientTlsError> {
+async fn shake(
+    edge: &Edge,
+    client: &TcpStream,
+    facts: &mut ClientHandshake,
+) -> Result<Option<Session>, ClientTlsError> {
     let (seen, look) = first::look(client).await?;
     #[cfg(feature = "legacy-tls")]
     if let Look::Hello(hello) = &look
@@ -135,7 +139,7 @@ async fn shake_in(
     client: &TcpStream,
     seen: Vec<u8>,
     refusal: Option<u8>,
-    facts: &mut ClientTls,
+    facts: &mut ClientHandshake,
 ) -> Result<Option<Session>, ClientTlsError> {
     let most = if edge.asks_clients() { MOST_WITH_CERTIFICATE } else { MOST };
     let start = LazyConfigAcceptor::new(Acceptor::default(), Wire::after(client, most, seen, refusal)).await;
@@ -176,7 +180,11 @@ fn tell(client: &TcpStream, error: &ClientTlsError, refusal: Option<u8>) {
     alert(client, description);
 }
 
-fn choose(edge: &Edge, start: &StartHandshake<Wire<'_>>, facts: &mut ClientTls) -> Result<Arc<ServerConfig>, Refused> {
+fn choose(
+    edge: &Edge,
+    start: &StartHandshake<Wire<'_>>,
+    facts: &mut ClientHandshake,
+) -> Result<Arc<ServerConfig>, Refused> {
     let hello = start.client_hello();
     facts.server_name = hello.server_name().map(str::to_ascii_lowercase);
     edge.config(&hello)
