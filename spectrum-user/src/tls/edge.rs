@@ -1,11 +1,7 @@
 //! TLS of one application towards its clients: what a handshake is done with, and who is refused before it.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use arc_swap::ArcSwapOption;
 use rustls::{
     Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
     pki_types::{CertificateDer, UnixTime},
@@ -20,6 +16,7 @@ use super::{
     authorities::Authorities,
     certificates::{HostCertificates, Resolver},
     challenge,
+    from_files::FromFiles,
     hello::Version,
     provider,
 };
@@ -37,8 +34,7 @@ pub struct Edge {
     client_ca: Option<PathBuf>,
     shared: Shared,
     /// None: the authorities of clients have never been readable.
-    built: ArcSwapOption<Built>,
-    problem: Mutex<Option<String>>,
+    built: FromFiles<Built>,
 }
 
 /// What handshakes are done with as long as no file changes.
@@ -80,8 +76,11 @@ impl Edge {
             min_version: app.tls.min_version,
             client_ca: app.tls.client_ca.clone(),
             shared: shared.clone(),
-            built: ArcSwapOption::empty(),
-            problem: Mutex::default(),
+            built: FromFiles::new(
+                format!("client_ca of {}", app.hostname),
+                "no client is served",
+                app.tls.client_ca.iter().cloned().collect(),
+            ),
         };
         edge.refresh();
         edge
@@ -101,7 +100,7 @@ impl Edge {
         if hello.server_name().is_some_and(|name| self.is_other(name, own)) {
             return Err(Refused::WrongName);
         }
-        let built = self.built.load();
+        let built = self.built.newest();
         let built = built.as_ref().ok_or(Refused::NoAuthorities)?;
         let ours = &built.aes_first.crypto_provider().cipher_suites;
         if !ours.iter().any(|suite| hello.cipher_suites().contains(&suite.suite()))
@@ -115,7 +114,7 @@ impl Edge {
     /// What is wrong with a client's certificate now: asked where a session went on, which brings the certificate of its first
     /// handshake along.
     pub fn verify_again(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let built = self.built.load();
+        let built = self.built.newest();
         let Some(clients) = built.as_ref().and_then(|built| built.clients.as_ref()) else { return Ok(()) };
         let (leaf, others) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         clients.verifier.verify_client_cert(leaf, others, UnixTime::now()).map(|_| ())
@@ -147,7 +146,7 @@ impl Edge {
         if name.is_some_and(|name| self.is_other(name, own)) || hello.invalid_server_name {
             return Err(Refused::WrongName);
         }
-        let pairs = own.legacy(name, std::time::SystemTime::now());
+        let pairs = own.legacy(name, SystemTime::now());
         match legacy::ssl(pairs.into_iter()).and_then(legacy::Session::new) {
             Ok(session) => Ok(Some(session)),
             Err(error) => {
@@ -169,31 +168,13 @@ impl Edge {
 
     /// Looks whether the authorities of clients have changed. Those before stay where the new ones are no good.
     pub fn refresh(&self) {
-        let before = self.built.load();
-        let built = self.build(before.as_deref());
-        let problem = match built {
-            Ok(None) => None,
-            Ok(Some(built)) => {
-                self.built.store(Some(Arc::new(built)));
-                None
-            }
-            Err(why) if before.is_some() => Some(format!("{why}; those before stay in use")),
-            Err(why) => Some(format!("{why}; no client is served")),
-        };
-        let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != problem {
-            match &problem {
-                Some(why) => log::error!("client_ca of {}: {why}", self.hostname),
-                None => log::info!("client_ca of {} is readable again", self.hostname),
-            }
-            *told = problem;
-        }
+        self.built.refresh(SystemTime::now(), |before| self.build(before));
     }
 
     /// What keeps it from serving, or from serving as it is configured.
     pub fn problems(&self) -> Vec<String> {
-        let told = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut problems: Vec<String> = told.map(|why| format!("client_ca: {why}")).into_iter().collect();
+        let mut problems: Vec<String> =
+            self.built.problem().map(|why| format!("client_ca: {why}")).into_iter().collect();
         if self.shared.certificates.newest().of(&self.hostname).is_none() {
             let host = &self.hostname;
             problems.push(match self.shared.challenges {

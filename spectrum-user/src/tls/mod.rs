@@ -9,6 +9,7 @@ mod challenge;
 pub mod danger;
 mod edge;
 mod facts;
+mod from_files;
 pub mod hello;
 mod keeper;
 #[cfg(feature = "legacy-tls")]
