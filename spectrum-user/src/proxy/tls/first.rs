@@ -45,8 +45,11 @@ pub(super) fn refusal(look: &Look, least: Version) -> Option<u8> {
         Look::Hello(hello) if hello.lacks_extensions => Some(MISSING_EXTENSION),
         // RFC 8446, section 5.1.
         Look::NotTls(Why::LongRecord) => Some(RECORD_OVERFLOW),
-        Look::NotTls(Why::Kind(_) | Why::Interrupted(_) | Why::Message(_)) => Some(UNEXPECTED_MESSAGE),
-        Look::Hello(_) | Look::NotTls(_) | Look::More => None,
+        Look::NotTls(Why::Kind(_) | Why::EmptyRecord | Why::Interrupted(_) | Why::Message(_)) => {
+            Some(UNEXPECTED_MESSAGE)
+        }
+        Look::NotTls(Why::RecordVersion(_)) => Some(PROTOCOL_VERSION),
+        Look::NotTls(Why::TooLong | Why::Malformed(_)) | Look::Hello(_) | Look::More => None,
     }
 }
 
@@ -133,7 +136,9 @@ mod tests {
             (&[0x63, 3, 1, 0, 1, 0], Some(UNEXPECTED_MESSAGE)),
             (&[0x16, 3, 1, 0, 9, 2], Some(UNEXPECTED_MESSAGE)),
             (&[0x16, 3, 1, 0xff, 0xff], Some(RECORD_OVERFLOW)),
-            (&[0x16, 9], None),
+            (&[0x16, 3, 1, 0, 0], Some(UNEXPECTED_MESSAGE)),
+            (&[0x16, 9], Some(PROTOCOL_VERSION)),
+            (&[0x16, 3, 1, 0, 9, 1, 0xff, 0xff, 0xff], None),
             (&[0x16, 3, 1], None),
             (&[], None),
         ] {
