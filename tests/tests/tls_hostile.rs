@@ -12,7 +12,9 @@ use std::{
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::pem::PemObject as _};
 use serde_json::Value;
 use spectrum_tests::{
-    World, config, wait,
+    World, config,
+    hello::{Hello, record},
+    wait,
     world::{
         CLIENT, EDGE, SHUNNED,
         config::Config,
@@ -299,80 +301,6 @@ fn alert(scene: &Scene, bytes: &[u8]) -> Option<u8> {
     (answer.len() == 7 && answer[..2] == [0x15, 3]).then(|| answer[6])
 }
 
-fn record(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-    [&[kind, 3, 1], &length[..], body].concat()
-}
-
-/// A hello of TLS 1.2 and 1.3 with these parts.
-struct Hello {
-    version: [u8; 2],
-    session: Vec<u8>,
-    suites: Vec<u16>,
-    compression: Vec<u8>,
-    extensions: Vec<(u16, Vec<u8>)>,
-}
-
-impl Hello {
-    fn new() -> Self {
-        let share = [&[0, 36, 0, 29, 0, 32][..], &[9; 32]].concat();
-        Self {
-            version: [3, 3],
-            session: vec![7; 32],
-            suites: vec![0x1301, 0x1303, 0xc02b, 0xc02f],
-            compression: vec![0],
-            extensions: vec![
-                (10, vec![0, 2, 0, 29]),
-                (13, vec![0, 4, 4, 3, 8, 4]),
-                (43, vec![4, 3, 4, 3, 3]),
-                (51, share),
-                (23, vec![]),
-            ],
-        }
-    }
-
-    fn with(change: impl FnOnce(&mut Self)) -> Vec<u8> {
-        let mut hello = Self::new();
-        change(&mut hello);
-        record(0x16, &hello.message())
-    }
-
-    /// One of a version before 1.2, which knows none of these extensions.
-    fn old(minor: u8) -> Vec<u8> {
-        Self::with(|hello| {
-            hello.version = [3, minor];
-            hello.suites = vec![0xc013, 0x002f];
-            hello.only(&[10]);
-        })
-    }
-
-    fn only(&mut self, kinds: &[u16]) {
-        self.extensions.retain(|(kind, _)| kinds.contains(kind));
-    }
-
-    fn set(&mut self, kind: u16, body: Option<Vec<u8>>) {
-        self.extensions.retain(|(known, _)| *known != kind);
-        self.extensions.extend(body.map(|body| (kind, body)));
-    }
-
-    fn message(&self) -> Vec<u8> {
-        let short = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
-        let mut body = self.version.to_vec();
-        body.extend([5; 32]);
-        body.push(u8::try_from(self.session.len()).unwrap());
-        body.extend(&self.session);
-        body.extend(short(2 * self.suites.len()));
-        body.extend(self.suites.iter().flat_map(|suite| suite.to_be_bytes()));
-        body.push(u8::try_from(self.compression.len()).unwrap());
-        body.extend(&self.compression);
-        let extension = |(kind, body): &(u16, Vec<u8>)| [&kind.to_be_bytes()[..], &short(body.len()), body].concat();
-        let extensions: Vec<u8> = self.extensions.iter().flat_map(extension).collect();
-        body.extend(short(extensions.len()));
-        body.extend(extensions);
-        [&[1, 0][..], &short(body.len()), &body].concat()
-    }
-}
-
 const UNEXPECTED_MESSAGE: u8 = 10;
 const RECORD_OVERFLOW: u8 = 22;
 const HANDSHAKE_FAILURE: u8 = 40;
@@ -490,4 +418,22 @@ fn a_finished_that_is_not_authentic_is_a_bad_record() {
     };
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
     scene.await_reason("client_handshake_failed");
+}
+
+#[test]
+fn an_origin_whose_answer_cannot_be_read_gets_its_alert() {
+    let scene = scene();
+    let (listener, origin) = scene.world.origin().listen();
+    let node = config().raw(REST).raw(&node_tls(""));
+    let _edge = scene.world.edge().run(node.app("tcp/443").origin(origin).line("tls = \"full\""));
+    let mut client = StreamOwned::new(scene.session(), scene.connect());
+    client.write_all(b"hello").unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    let mut head = [0; 5];
+    accepted.read_exact(&mut head).unwrap();
+    accepted.read_exact(&mut vec![0; u16::from_be_bytes([head[3], head[4]]).into()]).unwrap();
+    // A ServerHello of four bytes, of which a random has 32.
+    accepted.write_all(&record(0x16, &[2, 0, 0, 4, 3, 3, 1, 1])).unwrap();
+    assert_eq!(read_all(&mut accepted), [0x15, 3, 3, 0, 2, 2, DECODE_ERROR]);
+    scene.await_reason("origin_speaks_no_tls");
 }
