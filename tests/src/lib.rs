@@ -7,6 +7,7 @@
 #![allow(clippy::indexing_slicing, reason = "an index out of bounds fails the test, as it should")]
 
 pub mod frame;
+pub mod hello;
 pub mod kernel;
 pub mod stream;
 pub mod test_run;

@@ -15,7 +15,7 @@ use spectrum_tests::{
     world::{
         EDGE, EDGE_OTHER,
         config::Config,
-        edge::at,
+        edge::{Daemon, at},
         lineage::Lineage,
         pki::{Authority, HOST, Signed, node_tls},
     },
@@ -127,15 +127,27 @@ fn an_application_without_a_certificate_turns_its_clients_away_and_others_are_se
     let nginx = world.origin().nginx();
     world.edge().certify(HOST, &authority.sign(HOST));
     let two = app(nginx.addr()).app("tcp/443").on(&[EDGE_OTHER]).origin(nginx.addr()).line("tls = \"flexible\"");
-    let _edge = world.edge().run(two);
+    let mut edge = world.edge().run(two);
     let other = || world.client().s_client(at(EDGE_OTHER, 443), &["-servername", "app2.example.com"]);
     assert!(other().contains("alert internal error"), "{}", other());
     let event = await_event(&world, |event| event["Event"] == "tlsError");
     assert_eq!((&event["Status"], &event["extensions"]["reason"]), (&540.into(), &"no_certificate".into()));
     assert!(ask(&world, &[]).contains("hello from nginx"));
+    let is_told = |words: &str| is_degraded(&world.edge().status(), words);
+    assert!(is_told("no certificate for app2.example.com: its clients are turned away"));
+    assert!(!is_told("no certificate for app1.example.com"));
+    // One that is no good changes nothing of it.
+    world.edge().certify_raw("app2.example.com.pem", "no certificate at all");
+    edge.process().await_line("app2.example.com.pem: ");
+    assert!(is_told("no certificate for app2.example.com: its clients are turned away"));
     // It needs no restart once there is one.
     world.edge().certify("app2.example.com", &authority.sign("app2.example.com"));
     wait::eventually("it is served, too", || other().contains("hello from nginx").then_some(()));
+    assert_eq!(edge.status()["daemon"]["degraded"], serde_json::json!([]));
+}
+
+fn is_degraded(status: &Value, words: &str) -> bool {
+    status["daemon"]["degraded"].as_array().unwrap().iter().any(|told| told.as_str().unwrap().contains(words))
 }
 
 /// A connection in TLS that stays open.
@@ -292,4 +304,91 @@ fn a_session_that_other_authorities_let_in_begins_anew() {
         authority.publish(world.edge(), "clients.crt");
         wait::eventually("it is let in", || ask(&world, &me).contains("hello from nginx").then_some(()));
     }
+}
+
+const SEAL_KEY: &str = "seal.key";
+
+/// Puts a key in place that ticket keys are sealed with: 64 times this digit.
+fn seal(world: &World, digit: &str) {
+    let path = world.edge().namespace().write(SEAL_KEY, digit.repeat(64));
+    world.edge().stdout("chmod", &["600", path.to_str().unwrap()]);
+}
+
+/// What is kept of ticket keys: names, modes and bytes of the files.
+fn kept_of_tickets(world: &World) -> Vec<(String, u32, Vec<u8>)> {
+    world.edge().namespace().run(|| {
+        let files = std::fs::read_dir("/var/lib/spectrum/tls").unwrap().map(|entry| entry.unwrap());
+        let kept = files.map(|file| {
+            let mode = file.metadata().unwrap().mode() & 0o7777;
+            (file.file_name().into_string().unwrap(), mode, std::fs::read(file.path()).unwrap())
+        });
+        kept.collect()
+    })
+}
+
+#[test]
+fn sessions_go_on_after_a_restart_only_with_the_seal_key_that_their_keys_were_sealed_with() {
+    let world = World::new();
+    world.edge().certify(HOST, &authority(&world).sign(HOST));
+    let nginx = world.origin().nginx();
+    let node = config().raw(EVENTS).raw(&node_tls(&format!("seal_key = \"/mnt/{SEAL_KEY}\"")));
+    let sealed = node.app("tcp/443").origin(nginx.addr()).line("tls = \"flexible\"");
+    let restart = |mut edge: Daemon<'_>| {
+        assert!(edge.terminate().success());
+        drop(edge);
+        world.edge().run(&sealed)
+    };
+    seal(&world, "5");
+    let mut edge = world.edge().run(&sealed);
+    for version in ["-tls1_2", "-tls1_3"] {
+        begin(&world, version, &[]);
+        edge = restart(edge);
+        assert!(goes_on(&world, version, &[]), "{version}: with the same key");
+
+        begin(&world, version, &[]);
+        seal(&world, "6");
+        edge = restart(edge);
+        edge.process().await_line("sealed with another key); it is replaced, and sessions begin anew");
+        assert!(!goes_on(&world, version, &[]), "{version}: with another key");
+        begin(&world, version, &[]);
+        assert!(goes_on(&world, version, &[]), "{version}: begun anew");
+        wait::eventually("the file is of the other key", || {
+            (edge.status()["daemon"]["degraded"] == serde_json::json!([])).then_some(())
+        });
+        edge = restart(edge);
+        assert!(goes_on(&world, version, &[]), "{version}: with the other key for the second time");
+        seal(&world, "5");
+        edge = restart(edge);
+    }
+    begin(&world, "-tls1_3", &[]);
+    world
+        .client()
+        .stdout("openssl", &["sess_id", "-in", "/mnt/session", "-outform", "DER", "-out", "/mnt/session.der"]);
+    let session = world.client().namespace().run(|| std::fs::read("/mnt/session.der").unwrap());
+    let kept = kept_of_tickets(&world);
+    let [(name, 0o600, bytes)] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!(name, "tickets.sealed");
+    // A ticket begins with the name of its key, which stands beside the key where keys are kept.
+    let found = session.windows(16).find(|part| bytes.windows(16).any(|kept| kept == *part));
+    assert_eq!(found, None, "a ticket key is kept in the clear");
+    for known in [&[0x55; 32][..], &[b'5'; 64]] {
+        assert!(!bytes.windows(known.len()).any(|part| part == known), "the seal key is kept beside what it seals");
+    }
+}
+
+#[test]
+fn a_seal_key_that_others_can_read_is_told_and_tickets_stay_in_memory() {
+    let world = World::new();
+    world.edge().certify(HOST, &authority(&world).sign(HOST));
+    let nginx = world.origin().nginx();
+    let node = config().raw(EVENTS).raw(&node_tls(&format!("seal_key = \"/mnt/{SEAL_KEY}\"")));
+    let sealed = node.app("tcp/443").origin(nginx.addr()).line("tls = \"flexible\"");
+    let path = world.edge().namespace().write(SEAL_KEY, "5".repeat(64));
+    world.edge().stdout("chmod", &["644", path.to_str().unwrap()]);
+    let edge = world.edge().run(&sealed);
+    let told = |words: &str| is_degraded(&edge.status(), words).then_some(());
+    wait::eventually("it is told", || told("others can get at the seal key /mnt/seal.key (mode 0644)"));
+    begin(&world, "-tls1_3", &[]);
+    assert!(goes_on(&world, "-tls1_3", &[]));
+    assert!(kept_of_tickets(&world).is_empty());
 }

@@ -96,12 +96,9 @@ impl Tally {
     /// What failed and what it said, for the end of the log; empty where nothing did.
     pub(crate) fn trouble(&self) -> String {
         let mut trouble = self.said.clone();
-        for name in &self.unsteady {
-            trouble.push_str(&format!("unsteady, failed among others and passed on its own: {name}\n"));
-        }
-        for name in &self.failures {
-            trouble.push_str(&format!("failed: {name}\n"));
-        }
+        let unsteady = self.unsteady.iter();
+        let unsteady = unsteady.map(|name| format!("unsteady, failed among others and passed on its own: {name}\n"));
+        trouble.extend(unsteady.chain(self.failures.iter().map(|name| format!("failed: {name}\n"))));
         trouble
     }
 }

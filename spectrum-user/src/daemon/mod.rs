@@ -16,6 +16,7 @@ mod protection;
 mod quickstart;
 mod reload;
 mod rules;
+mod running;
 pub mod sample_event;
 mod samples;
 mod servers;
@@ -46,8 +47,8 @@ pub use self::{
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     reload::Reloaded,
     rules::{Refusal, RuleAnswer, RuleRequest, with_kept_rules},
+    running::Running,
     samples::SampleReader,
-    start::Running,
     status::{
         AcmeStatus, AppStatus, CertificateStatus, DaemonStatus, Flood, OriginStatus, Predecessor, Protection,
         RuleStatus,
@@ -58,8 +59,9 @@ pub use self::{
     view::View,
 };
 use self::{
+    running::Leaving,
     signals::{Signal, Signals},
-    start::{Leaving, start},
+    start::start,
     succession::Draining,
 };
 use crate::{

@@ -1,13 +1,13 @@
 //! From a configuration to a running daemon, in the order in which nothing is ever half there.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use spectrum_common::layout::Owner;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
-    Blocked, Call, GeoReport, OPERATOR, Source, Standing, View, Wishes,
+    Blocked, GeoReport, OPERATOR, Running, Source, Standing, View, Wishes,
     acme::Acme,
     calls, geo,
     logins::{self, LOGIN},
@@ -17,20 +17,19 @@ use super::{
     require,
     rules::with_rules,
     samples::Samples,
-    servers::{Prepared, Servers},
+    servers::Prepared,
     succession::{Draining, Succession},
     tls,
-    upgrade::Upgrade,
 };
 use crate::{
     config::Config,
     dataplane::{
-        diagnostics::{Diagnostics, KernelLog},
+        diagnostics::KernelLog,
         instance::{KernelInstance, Report},
         netlink::{InterfaceWatch, Netlink},
     },
     geo::Databases,
-    handover::{Channel, Down, Program},
+    handover::{Down, Program},
     listen::{Listeners, Sources},
     model::{AutoRules, DesiredState, Node},
     origins::Keeper,
@@ -39,98 +38,6 @@ use crate::{
     state::{self, Assigned},
     telemetry::{EventLog, Metrics},
 };
-
-/// Everything that runs.
-pub struct Running {
-    pub(super) source: Source,
-    /// How this process was started.
-    pub(super) program: Program,
-    /// A successor that has been started.
-    pub(super) upgrade: Option<Upgrade>,
-    /// One that has taken over.
-    pub(super) successor: Option<Channel>,
-    /// Processes that drain.
-    pub(super) predecessors: Vec<Draining>,
-    /// Other descriptors of the listening sockets: what goes to a successor.
-    pub(super) listening: Vec<OwnedFd>,
-    pub(super) node: Node,
-    pub(super) geo: Arc<Databases>,
-    pub(super) kernel: KernelInstance,
-    pub(super) netlink: Netlink,
-    /// Addresses that are kept for hostnames.
-    pub(super) assigned: Assigned,
-    pub(super) table: watch::Sender<Arc<AppTable>>,
-    pub(super) telemetry: Telemetry,
-    pub(super) workers: Workers,
-    pub(super) keeper: Keeper,
-    pub(super) tls_keeper: crate::tls::Keeper,
-    pub(super) acme_keeper: Option<crate::acme::Keeper>,
-    pub(super) samples: Samples,
-    pub(super) diagnostics: Diagnostics,
-    pub(super) interfaces: InterfaceWatch,
-    pub(super) servers: Servers,
-    pub(super) protection: Watch,
-    pub(super) book: Book,
-    /// Kept rules that mean nothing under this file.
-    pub(super) left_out: Vec<LeftOut>,
-    pub(super) auto: Auto,
-    pub(super) calls: mpsc::Receiver<Call>,
-    pub(super) view: Arc<View>,
-    pub(super) drain: Duration,
-    /// A worker has ended by a bug.
-    pub(super) failed: bool,
-}
-
-impl Running {
-    pub fn events(&self) -> &EventLog {
-        &self.telemetry.events
-    }
-
-    pub fn view(&self) -> &Arc<View> {
-        &self.view
-    }
-
-    /// The last steps of one that has a successor: everything but its own connections is another's. Returns what is
-    /// needed to drain.
-    pub(super) async fn leave(self) -> Leaving {
-        let Self { kernel, mut servers, telemetry, workers, successor, drain, .. } = self;
-        kernel.leave();
-        servers.leave().await;
-        telemetry.events.dismiss();
-        Leaving { servers, telemetry, workers, successor, drain }
-    }
-
-    /// The last steps: what the kernel holds, what listens, what is written.
-    ///
-    /// Before a restart what the kernel holds stays: it filters, and clients wait in the queue of the next process.
-    pub(super) async fn end(self, restarts: bool) -> anyhow::Result<()> {
-        let Self {
-            mut kernel,
-            netlink,
-            servers,
-            telemetry,
-            keeper,
-            tls_keeper,
-            acme_keeper,
-            samples,
-            diagnostics,
-            interfaces,
-            protection,
-            view,
-            ..
-        } = self;
-        drop((keeper, acme_keeper, tls_keeper, samples, diagnostics, interfaces, view));
-        servers.end().await;
-        protection.end(&mut kernel, &telemetry.events);
-        telemetry.events.close();
-        if restarts {
-            log::info!("this is a restart: the pins in {} stay", kernel.pins().directory().display());
-        } else {
-            kernel.release(&netlink).await?;
-        }
-        Ok(())
-    }
-}
 
 pub(super) async fn start(source: Source, kernel_log: KernelLog, wishes: &Wishes) -> anyhow::Result<Running> {
     let mut succession = Succession::begin().await?;
@@ -219,15 +126,6 @@ fn refuse_cutting_off(
 /// The state that a configuration asks for on this host, and the addresses to be kept with it.
 pub(super) fn plan(config: &Config) -> anyhow::Result<state::Plan> {
     Ok(state::plan(config, &state::host_addresses()?)?)
-}
-
-/// What is left of a process that has a successor.
-pub(super) struct Leaving {
-    pub(super) servers: Servers,
-    pub(super) telemetry: Telemetry,
-    pub(super) workers: Workers,
-    pub(super) successor: Option<Channel>,
-    pub(super) drain: Duration,
 }
 
 /// What must be undone if a later step fails.

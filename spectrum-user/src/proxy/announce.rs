@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{ProxyProtocol, Tlvs},
-    tls::ClientTls,
+    tls::ClientHandshake,
 };
 
 /// A name of one connection that no other connection of any node has: what logs of both sides are joined by.
@@ -51,7 +51,7 @@ pub(super) fn announce(
     app: &App,
     client: ClientAddr,
     edge: EdgeAddr,
-    tls: Option<&ClientTls>,
+    tls: Option<&ClientHandshake>,
     origin: &TcpStream,
 ) -> io::Result<Option<UniqueId>> {
     let addresses = Addresses::between(client, edge);
@@ -82,7 +82,7 @@ pub(super) fn of_check(header: ProxyProtocol) -> Vec<u8> {
     }
 }
 
-fn fields(tlvs: Tlvs, unique_id: Option<UniqueId>, tls: Option<&ClientTls>, hostname: &str) -> Vec<Tlv> {
+fn fields(tlvs: Tlvs, unique_id: Option<UniqueId>, tls: Option<&ClientHandshake>, hostname: &str) -> Vec<Tlv> {
     let name = tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(hostname);
     let authority = tlvs.authority.then(|| Tlv::Authority(name.to_owned()));
     let ssl = tls.filter(|tls| tlvs.ssl && tls.status == "OK").map(|tls| Tlv::Ssl(ssl(tls)));
@@ -91,7 +91,7 @@ fn fields(tlvs: Tlvs, unique_id: Option<UniqueId>, tls: Option<&ClientTls>, host
 }
 
 /// What is known of the client's TLS (proxy-protocol.txt, section 2.2.5).
-fn ssl(tls: &ClientTls) -> tlv::Ssl {
+fn ssl(tls: &ClientHandshake) -> tlv::Ssl {
     let (shown, verify) = match &tls.identity {
         Some(_) if tls.resumed => (CERTIFICATE_IN_SESSION, 0),
         Some(_) => (CERTIFICATE_IN_SESSION | CERTIFICATE_IN_CONNECTION, 0),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::tls::{
     ClientTls, Look, Refused,
-    hello::{self, Why},
+    hello::{self, Version, Why},
 };
 
 /// The application that this client chooses. The name it asked for is in `facts`, also where this fails.
@@ -60,7 +60,7 @@ pub(super) async fn choose(
         Err(error) => error,
     };
     facts.status = error.as_str();
-    tls::tell(client, &error);
+    tls::tell(client, &error, None);
     let failure = Failure::Handshake(error);
     if !failure.resets_client() {
         tls::farewell(client).await;
@@ -71,15 +71,8 @@ pub(super) async fn choose(
 /// Refuses what nobody here serves, in the words of RFC 8446, section 6.2.
 fn no_tls(client: &TcpStream, why: Why) -> ClientTlsError {
     log::debug!("no ClientHello: {why}");
-    tls::alert(
-        client,
-        match why {
-            Why::Kind(_) | Why::EmptyRecord | Why::Interrupted(_) | Why::Message(_) => tls::UNEXPECTED_MESSAGE,
-            Why::RecordVersion(_) => tls::PROTOCOL_VERSION,
-            Why::LongRecord => tls::RECORD_OVERFLOW,
-            Why::TooLong | Why::Malformed(_) => tls::DECODE_ERROR,
-        },
-    );
+    let alert = tls::refusal(&Look::NotTls(why), Version::TLS1_2).unwrap_or(tls::DECODE_ERROR);
+    tls::alert(client, alert);
     ClientTlsError::Failed(rustls::InvalidMessage::InvalidContentType.into())
 }
 

@@ -20,7 +20,7 @@ use crate::{
     geo::Whereabouts,
     listen::TcpInfo,
     telemetry::{AppShard, DIAL_ERRORS, Event, EventKind, HANDSHAKES, Matched, TLS_ERRORS},
-    tls::{ClientTls, OriginTls},
+    tls::{ClientHandshake, OriginHandshake},
 };
 
 #[must_use = "call finish(); dropping it records an aborted connection"]
@@ -33,8 +33,8 @@ pub(super) struct Record {
     matched: Matched,
     origin: Option<OriginAddr>,
     unique_id: Option<UniqueId>,
-    client_tls: Option<Box<ClientTls>>,
-    origin_tls: Option<Box<OriginTls>>,
+    client_tls: Option<Box<ClientHandshake>>,
+    origin_tls: Option<Box<OriginHandshake>>,
     connected: Option<SystemTime>,
     rtt: Option<(Duration, Duration)>,
     pub(super) moved: Moved,
@@ -79,12 +79,12 @@ impl Record {
     }
 
     /// What is known of the client's TLS.
-    pub(super) fn client_tls(&self) -> Option<&ClientTls> {
+    pub(super) fn client_tls(&self) -> Option<&ClientHandshake> {
         self.client_tls.as_deref()
     }
 
     /// There was a handshake with the client, or an attempt.
-    pub(super) fn shook_hands(&mut self, tls: Box<ClientTls>) {
+    pub(super) fn shook_hands(&mut self, tls: Box<ClientHandshake>) {
         let how = (tls.version, tls.resumed);
         if tls.status == "OK"
             && let Some(slot) = HANDSHAKES.iter().position(|known| *known == how)
@@ -95,7 +95,7 @@ impl Record {
     }
 
     /// The same with the origin.
-    pub(super) fn origin_shook_hands(&mut self, tls: Box<OriginTls>) {
+    pub(super) fn origin_shook_hands(&mut self, tls: Box<OriginHandshake>) {
         self.origin_tls = Some(tls);
     }
 

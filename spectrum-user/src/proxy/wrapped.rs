@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     origins::{Lease, News},
-    tls::{ClientTls, Edge, OriginTls},
+    tls::{ClientHandshake, Edge, OriginHandshake},
 };
 
 /// A connection that an application has taken.
@@ -71,7 +71,7 @@ impl Wrapped<'_> {
     async fn shake_hands(self, record: &mut Record) -> Result<Session, Failure> {
         let limits = self.worker.table().tls().handshakes;
         let handshake = self.worker.handshakes.enter(limits, self.address.ip(), self.connection)?;
-        let mut facts = Box::<ClientTls>::default();
+        let mut facts = Box::<ClientHandshake>::default();
         let shaking = tls::accept(self.edge_tls, self.client, self.app.config.timeouts.handshake, &mut facts);
         let shaken = unless_ended(self.connection, pin!(shaking)).await;
         drop(handshake);
@@ -109,7 +109,7 @@ impl Wrapped<'_> {
             let Some(origin_tls) = &app.origin_tls else {
                 return Ok(Reached { origin, address: origin_address, session: None, _lease: lease });
             };
-            let mut facts = Box::<OriginTls>::default();
+            let mut facts = Box::<OriginHandshake>::default();
             let shaking = tls::offer(origin_tls, &origin, app.config.timeouts.handshake, &mut facts);
             let shaken = while_client_stays(connection, client, pin!(shaking)).await?;
             if let Err(error) = &shaken {

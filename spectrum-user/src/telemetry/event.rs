@@ -12,7 +12,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::AppMetrics;
 use crate::{
     model::Country,
-    tls::{ClientTls, OriginTls},
+    tls::{ClientHandshake, OriginHandshake},
 };
 
 /// Something that happened to a connection. `Timestamp` is when.
@@ -31,11 +31,11 @@ pub struct Event {
     pub unique_id: Option<String>,
     pub matched: Matched,
     /// None: TLS passes through.
-    pub client_tls: Option<Box<ClientTls>>,
+    pub client_tls: Option<Box<ClientHandshake>>,
     /// The product's word for how the application speaks TLS.
     pub tls_mode: &'static str,
     /// None: the origin is spoken to in clear, or was not reached.
-    pub origin_tls: Option<Box<OriginTls>>,
+    pub origin_tls: Option<Box<OriginHandshake>>,
     pub client: SocketAddr,
     /// The network that announces the client's address: 0 where the database has none, none where there is no database.
     pub client_asn: Option<u32>,

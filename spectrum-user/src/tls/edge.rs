@@ -1,11 +1,7 @@
 //! TLS of one application towards its clients: what a handshake is done with, and who is refused before it.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use arc_swap::ArcSwapOption;
 use rustls::{
     Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
     pki_types::{CertificateDer, UnixTime},
@@ -16,7 +12,8 @@ use rustls::{
 #[cfg(feature = "legacy-tls")]
 use super::legacy;
 use super::{
-    AppTickets, Peer, Shared, authorities::Authorities, certificates::Resolver, challenge, names::AppNames, provider,
+    AppTickets, Peer, Shared, authorities::Authorities, certificates::Resolver, challenge, from_files::FromFiles,
+    hello::Version, names::AppNames, provider,
 };
 use crate::model::{AppId, Application, MinTlsVersion};
 
@@ -32,8 +29,7 @@ pub struct Edge {
     client_ca: Option<PathBuf>,
     shared: Shared,
     /// None: the authorities of clients have never been readable.
-    built: ArcSwapOption<Built>,
-    problem: Mutex<Option<String>>,
+    built: FromFiles<Built>,
 }
 
 /// What handshakes are done with as long as no file changes.
@@ -75,8 +71,11 @@ impl Edge {
             min_version: app.tls.min_version,
             client_ca: app.tls.client_ca.clone(),
             shared: shared.clone(),
-            built: ArcSwapOption::empty(),
-            problem: Mutex::default(),
+            built: FromFiles::new(
+                format!("client_ca of {}", app.hostname),
+                "no client is served",
+                app.tls.client_ca.iter().cloned().collect(),
+            ),
         };
         edge.refresh();
         edge
@@ -96,7 +95,7 @@ impl Edge {
         if hello.server_name().is_some_and(|name| self.names.is_other(name, own)) {
             return Err(Refused::WrongName);
         }
-        let built = self.built.load();
+        let built = self.built.newest();
         let built = built.as_ref().ok_or(Refused::NoAuthorities)?;
         let ours = &built.aes_first.crypto_provider().cipher_suites;
         if !ours.iter().any(|suite| hello.cipher_suites().contains(&suite.suite()))
@@ -110,7 +109,7 @@ impl Edge {
     /// What is wrong with a client's certificate now: asked where a session went on, which brings the certificate of its first
     /// handshake along.
     pub fn verify_again(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let built = self.built.load();
+        let built = self.built.newest();
         let Some(clients) = built.as_ref().and_then(|built| built.clients.as_ref()) else { return Ok(()) };
         let (leaf, others) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         clients.verifier.verify_client_cert(leaf, others, UnixTime::now()).map(|_| ())
@@ -120,6 +119,14 @@ impl Edge {
     #[cfg(feature = "legacy-tls")]
     pub fn serves_old_clients(&self) -> bool {
         self.min_version == MinTlsVersion::Tls11
+    }
+
+    /// The lowest version that rustls serves clients in.
+    pub const fn least_version(&self) -> Version {
+        match self.min_version {
+            MinTlsVersion::Tls11 | MinTlsVersion::Tls12 => Version::TLS1_2,
+            MinTlsVersion::Tls13 => Version::TLS1_3,
+        }
     }
 
     /// A session of OpenSSL for this client. None: it is rustls' to serve, or to refuse.
@@ -134,7 +141,7 @@ impl Edge {
         if name.is_some_and(|name| self.names.is_other(name, own)) || hello.invalid_server_name {
             return Err(Refused::WrongName);
         }
-        let pairs = own.legacy(name, std::time::SystemTime::now());
+        let pairs = own.legacy(name, SystemTime::now());
         match legacy::ssl(pairs.into_iter()).and_then(legacy::Session::new) {
             Ok(session) => Ok(Some(session)),
             Err(error) => {
@@ -151,31 +158,13 @@ impl Edge {
 
     /// Looks whether the authorities of clients have changed. Those before stay where the new ones are no good.
     pub fn refresh(&self) {
-        let before = self.built.load();
-        let built = self.build(before.as_deref());
-        let problem = match built {
-            Ok(None) => None,
-            Ok(Some(built)) => {
-                self.built.store(Some(Arc::new(built)));
-                None
-            }
-            Err(why) if before.is_some() => Some(format!("{why}; those before stay in use")),
-            Err(why) => Some(format!("{why}; no client is served")),
-        };
-        let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != problem {
-            match &problem {
-                Some(why) => log::error!("client_ca of {}: {why}", self.names.hostname),
-                None => log::info!("client_ca of {} is readable again", self.names.hostname),
-            }
-            *told = problem;
-        }
+        self.built.refresh(SystemTime::now(), |before| self.build(before));
     }
 
     /// What keeps it from serving, or from serving as it is configured.
     pub fn problems(&self) -> Vec<String> {
-        let told = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut problems: Vec<String> = told.map(|why| format!("client_ca: {why}")).into_iter().collect();
+        let mut problems: Vec<String> =
+            self.built.problem().map(|why| format!("client_ca: {why}")).into_iter().collect();
         if let Some(host) = self.names.without_certificate(&self.shared.certificates.newest()) {
             problems.push(match self.shared.challenges {
                 Some(_) => format!("no certificate for {host} yet: its clients are turned away"),

@@ -6,7 +6,7 @@ use super::{Fault, certificates::fingerprint, words};
 
 /// Of the client.
 #[derive(Clone, Debug)]
-pub struct ClientTls {
+pub struct ClientHandshake {
     /// The product's word (`ClientTlsStatus`).
     pub status: &'static str,
     /// The name that it asked for, in lower case.
@@ -31,7 +31,7 @@ pub struct Identity {
 
 /// Of the origin.
 #[derive(Clone, Debug)]
-pub struct OriginTls {
+pub struct OriginHandshake {
     /// The product's word (`OriginTlsStatus`).
     pub status: &'static str,
     pub version: &'static str,
@@ -43,7 +43,7 @@ pub struct OriginTls {
     pub fault: Option<Fault>,
 }
 
-impl Default for ClientTls {
+impl Default for ClientHandshake {
     fn default() -> Self {
         Self {
             status: "UNKNOWN",
@@ -57,7 +57,7 @@ impl Default for ClientTls {
     }
 }
 
-impl Default for OriginTls {
+impl Default for OriginHandshake {
     fn default() -> Self {
         Self {
             status: "UNKNOWN",
@@ -70,7 +70,7 @@ impl Default for OriginTls {
     }
 }
 
-impl ClientTls {
+impl ClientHandshake {
     pub fn learn(&mut self, session: &ServerConnection) {
         self.status = "OK";
         self.version = session.protocol_version().map_or("unknown", words::version);
@@ -84,7 +84,7 @@ impl ClientTls {
 }
 
 #[cfg(feature = "legacy-tls")]
-impl ClientTls {
+impl ClientHandshake {
     /// The same of a session of OpenSSL, whose words are the product's.
     pub fn learn_legacy(&mut self, session: &super::legacy::Session) {
         self.status = "OK";
@@ -94,7 +94,7 @@ impl ClientTls {
     }
 }
 
-impl OriginTls {
+impl OriginHandshake {
     pub fn learn(&mut self, session: &ClientConnection) {
         self.status = "OK";
         self.version = session.protocol_version().map_or("unknown", words::version);

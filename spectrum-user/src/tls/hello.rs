@@ -51,6 +51,8 @@ pub struct ClientHello {
     pub cipher_suites: Vec<u16>,
     /// AES-GCM comes before ChaCha20-Poly1305 among its suites: it has fast AES.
     pub prefers_aes: bool,
+    /// It offers TLS 1.3, and not all that belongs to such an offer (RFC 8446, section 9.2).
+    pub lacks_extensions: bool,
 }
 
 /// A version as TLS writes it. Later ones are greater.

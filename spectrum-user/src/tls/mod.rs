@@ -9,6 +9,7 @@ mod challenge;
 pub mod danger;
 mod edge;
 mod facts;
+mod from_files;
 pub mod hello;
 mod keeper;
 #[cfg(feature = "legacy-tls")]
@@ -22,7 +23,7 @@ mod words;
 
 pub use challenge::{ALPN, Challenged};
 pub use edge::{Edge, Refused};
-pub use facts::{ClientTls, Identity, OriginTls};
+pub use facts::{ClientHandshake, Identity, OriginHandshake};
 pub use hello::{ClientHello, Look, look};
 pub use keeper::{Keep, Keeper};
 pub use names::own_hosts;

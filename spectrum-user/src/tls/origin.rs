@@ -3,11 +3,11 @@
 use std::{
     collections::HashMap,
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -24,6 +24,7 @@ use super::{
     authorities::{self, Authorities},
     certificates::covers,
     danger::Anybody,
+    from_files::FromFiles,
     provider,
 };
 use crate::model::{self, OriginTls, Verify};
@@ -42,8 +43,7 @@ pub struct Origin {
     application: String,
     name: ServerName<'static>,
     tls: model::Tls,
-    built: ArcSwapOption<Built>,
-    problem: Mutex<Option<String>>,
+    built: FromFiles<Built>,
     verdicts: Mutex<Verdicts>,
 }
 
@@ -128,8 +128,11 @@ impl Origin {
             application: app.hostname.clone(),
             name,
             tls: app.tls.clone(),
-            built: ArcSwapOption::empty(),
-            problem: Mutex::default(),
+            built: FromFiles::new(
+                format!("TLS to the origins of {}", app.hostname),
+                "no connection reaches an origin",
+                files(&app.tls),
+            ),
             verdicts: Mutex::default(),
         };
         origin.refresh();
@@ -138,7 +141,7 @@ impl Origin {
 
     /// Who is asked for, and what the handshake is done with. None: a file of it has never been readable.
     pub fn connect(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
-        Some((Arc::clone(&self.built.load().as_ref()?.config), self.name.clone()))
+        Some((Arc::clone(&self.built.newest().as_ref()?.config), self.name.clone()))
     }
 
     pub const fn verify(&self) -> Verify {
@@ -157,7 +160,7 @@ impl Origin {
         {
             return *verdict;
         }
-        let built = self.built.load();
+        let built = self.built.newest();
         let Some(built) = built.as_ref() else { return Some(Fault::Invalid) };
         let verdict = built.chain.verify_server_cert(leaf, others, &self.name, &[], UnixTime::now());
         let verdict = verdict.err().map(|error| Fault::of(&error).unwrap_or(Fault::Invalid));
@@ -179,30 +182,13 @@ impl Origin {
 
     /// Looks whether the files have changed. What was there before stays where the new is no good.
     pub fn refresh(&self) {
-        let before = self.built.load();
-        let problem = match self.build(before.as_deref()) {
-            Ok(None) => None,
-            Ok(Some(built)) => {
-                self.built.store(Some(Arc::new(built)));
-                self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                None
-            }
-            Err(why) if before.is_some() => Some(format!("{why}; what was there before stays in use")),
-            Err(why) => Some(format!("{why}; no connection reaches an origin")),
-        };
-        let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != problem {
-            match &problem {
-                Some(why) => log::error!("TLS to the origins of {}: {why}", self.application),
-                None => log::info!("TLS to the origins of {} is as configured again", self.application),
-            }
-            *told = problem;
+        if self.built.refresh(SystemTime::now(), |before| self.build(before)) {
+            self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
     pub fn problems(&self) -> Vec<String> {
-        let told = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        told.map(|why| format!("TLS to its origins: {why}")).into_iter().collect()
+        self.built.problem().map(|why| format!("TLS to its origins: {why}")).into_iter().collect()
     }
 
     fn build(&self, before: Option<&Built>) -> Result<Option<Built>, String> {
@@ -238,6 +224,11 @@ impl Origin {
         config.resumption = Resumption::in_memory_sessions(REMEMBERED);
         Ok(Some(Built { config: Arc::new(config), chain, digest }))
     }
+}
+
+fn files(tls: &model::Tls) -> Vec<PathBuf> {
+    let shown = tls.origin_identity.iter().flat_map(|identity| [&identity.certificate, &identity.key]);
+    tls.origin_ca.iter().chain(shown).cloned().collect()
 }
 
 /// What origins are shown.

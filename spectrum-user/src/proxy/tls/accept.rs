@@ -16,12 +16,13 @@ use super::{
         self, ACCESS_DENIED, DECODE_ERROR, HANDSHAKE_FAILURE, INTERNAL_ERROR, UNEXPECTED_MESSAGE, UNRECOGNIZED_NAME,
         alert,
     },
+    first,
     session::Session,
     wire::{TooLong, Wire},
 };
 #[cfg(feature = "legacy-tls")]
 use crate::tls::Look;
-use crate::tls::{ALPN, ClientTls, Edge, Refused, hello};
+use crate::tls::{ALPN, ClientHandshake, Edge, Refused, hello};
 
 /// What a client may send before the handshake is over: its hello, and a chain of certificates where it is asked for one.
 const MOST: usize = 2 * hello::LONGEST;
@@ -103,53 +104,48 @@ pub(crate) async fn accept(
     edge: &Edge,
     client: &TcpStream,
     patience: Duration,
-    facts: &mut ClientTls,
+    facts: &mut ClientHandshake,
 ) -> Result<Option<Session>, ClientTlsError> {
     let deadline = Instant::now() + patience;
     let late = |_| Err(ClientTlsError::Late(patience));
     timeout_at(deadline, shake(edge, client, facts)).await.unwrap_or_else(late)
 }
 
-async fn shake(edge: &Edge, client: &TcpStream, facts: &mut ClientTls) -> Result<Option<Session>, ClientTlsError> {
-    #[cfg(feature = "legacy-tls")]
-    if edge.serves_old_clients() {
-        return shake_with_any(edge, client, facts).await;
-    }
-    shake_in(edge, client, Vec::new(), facts).await
-}
-
-/// The same where the client decides who speaks for the edge.
-#[cfg(feature = "legacy-tls")]
-async fn shake_with_any(
+async fn shake(
     edge: &Edge,
     client: &TcpStream,
-    facts: &mut ClientTls,
+    facts: &mut ClientHandshake,
 ) -> Result<Option<Session>, ClientTlsError> {
-    let (seen, look) = older::look(client).await?;
-    if let Look::Hello(hello) = look {
+    let (seen, look) = first::look(client).await?;
+    #[cfg(feature = "legacy-tls")]
+    if let Look::Hello(hello) = &look
+        && edge.serves_old_clients()
+    {
         facts.server_name.clone_from(&hello.server_name);
-        let served = edge.legacy(&hello).map_err(ClientTlsError::from).inspect_err(|error| tell(client, error))?;
-        if let Some(session) = served {
+        let served = edge.legacy(hello).map_err(ClientTlsError::from);
+        if let Some(session) = served.inspect_err(|error| tell(client, error, None))? {
             let shaken = older::shake(session, client, &seen, MOST).await;
-            let session = shaken.inspect_err(|error| tell(client, error))?;
+            let session = shaken.inspect_err(|error| tell(client, error, None))?;
             facts.learn_legacy(&session);
             return Ok(Some(Session::OpenSsl(session)));
         }
     }
-    shake_in(edge, client, seen, facts).await
+    shake_in(edge, client, seen, first::refusal(&look, edge.least_version()), facts).await
 }
 
-/// With rustls. `seen`: what was read of the client already.
+/// With rustls. `seen`: what was read of the client already; `refusal`: the alert if it is refused for that.
 async fn shake_in(
     edge: &Edge,
     client: &TcpStream,
     seen: Vec<u8>,
-    facts: &mut ClientTls,
+    refusal: Option<u8>,
+    facts: &mut ClientHandshake,
 ) -> Result<Option<Session>, ClientTlsError> {
     let most = if edge.asks_clients() { MOST_WITH_CERTIFICATE } else { MOST };
-    let start = LazyConfigAcceptor::new(Acceptor::default(), Wire::after(client, most, seen)).await;
-    let start = start.map_err(ClientTlsError::from).inspect_err(|error| tell(client, error))?;
-    let config = choose(edge, &start, facts).map_err(ClientTlsError::from).inspect_err(|error| tell(client, error))?;
+    let start = LazyConfigAcceptor::new(Acceptor::default(), Wire::after(client, most, seen, refusal)).await;
+    let start = start.map_err(ClientTlsError::from).inspect_err(|error| tell(client, error, refusal))?;
+    let config = choose(edge, &start, facts).map_err(ClientTlsError::from);
+    let config = config.inspect_err(|error| tell(client, error, refusal))?;
     let (_, mut session) = start.into_stream(config).await?.into_inner();
     facts.learn(&session);
     if session.alpn_protocol() == Some(ALPN) {
@@ -168,12 +164,12 @@ async fn shake_in(
 }
 
 /// Says in clear what is wrong, where nobody has said it yet.
-pub(crate) fn tell(client: &TcpStream, error: &ClientTlsError) {
+pub(crate) fn tell(client: &TcpStream, error: &ClientTlsError, refusal: Option<u8>) {
     let description = match error {
         ClientTlsError::Refused(Refused::WrongName) => UNRECOGNIZED_NAME,
         ClientTlsError::Refused(Refused::NoCertificate) => INTERNAL_ERROR,
         ClientTlsError::Refused(Refused::NoAuthorities) => ACCESS_DENIED,
-        ClientTlsError::Refused(Refused::NothingInCommon) => HANDSHAKE_FAILURE,
+        ClientTlsError::Refused(Refused::NothingInCommon) => refusal.unwrap_or(HANDSHAKE_FAILURE),
         ClientTlsError::TooLong => DECODE_ERROR,
         // Of a first message that is none: rustls leaves the answer to us.
         ClientTlsError::Failed(
@@ -184,7 +180,11 @@ pub(crate) fn tell(client: &TcpStream, error: &ClientTlsError) {
     alert(client, description);
 }
 
-fn choose(edge: &Edge, start: &StartHandshake<Wire<'_>>, facts: &mut ClientTls) -> Result<Arc<ServerConfig>, Refused> {
+fn choose(
+    edge: &Edge,
+    start: &StartHandshake<Wire<'_>>,
+    facts: &mut ClientHandshake,
+) -> Result<Arc<ServerConfig>, Refused> {
     let hello = start.client_hello();
     facts.server_name = hello.server_name().map(str::to_ascii_lowercase);
     edge.config(&hello)

@@ -14,17 +14,29 @@ pub(crate) const ACCESS_DENIED: u8 = 49;
 pub(crate) const DECODE_ERROR: u8 = 50;
 pub(crate) const PROTOCOL_VERSION: u8 = 70;
 pub(crate) const INTERNAL_ERROR: u8 = 80;
+pub(crate) const MISSING_EXTENSION: u8 = 109;
 pub(crate) const UNRECOGNIZED_NAME: u8 = 112;
+
+/// The level of an alert that ends a connection.
+const FATAL: u8 = 2;
 
 /// How long the peer may take to read an alert, and how much of what it still sends is thrown away meanwhile.
 const WAIT: Duration = Duration::from_millis(500);
 const MOST: usize = 64 << 10;
 
-/// Sends a fatal alert in clear, as it is before any key was agreed on.
+/// A fatal alert in clear, as it is before any key was agreed on.
+pub(super) const fn fatal(description: u8) -> [u8; 7] {
+    [0x15, 3, 3, 0, 2, FATAL, description]
+}
+
+pub(super) const fn is_fatal(record: &[u8]) -> bool {
+    matches!(record, [0x15, 3, _, 0, 2, FATAL, _])
+}
+
+/// Sends such an alert.
 pub(crate) fn alert(stream: &TcpStream, description: u8) {
-    const FATAL: u8 = 2;
     // Seven bytes into an empty buffer: they go whole, or the peer has gone.
-    let _ = stream.try_write(&[0x15, 3, 3, 0, 2, FATAL, description]);
+    let _ = stream.try_write(&fatal(description));
 }
 
 /// Ends a session that has just begun: its peer reads an end, whatever it hoped for.

@@ -4,6 +4,7 @@
 
 mod accept;
 mod farewell;
+mod first;
 mod offer;
 #[cfg(feature = "legacy-tls")]
 mod older;
@@ -12,7 +13,8 @@ mod wire;
 
 pub(super) use self::{
     accept::{ClientTlsError, accept, tell},
-    farewell::{DECODE_ERROR, PROTOCOL_VERSION, RECORD_OVERFLOW, UNEXPECTED_MESSAGE, alert, farewell},
+    farewell::{DECODE_ERROR, alert, farewell},
+    first::refusal,
     offer::{OriginTlsError, offer},
     session::{Input, Session},
 };

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use super::wire::{TooLong, Wire};
 use crate::{
     model::Verify,
-    tls::{Fault, Origin, OriginTls},
+    tls::{Fault, Origin, OriginHandshake},
 };
 
 /// What an origin may send before the handshake is over: rustls takes chains of up to 64 KiB.
@@ -80,7 +80,7 @@ pub(crate) async fn offer(
     origin: &Origin,
     stream: &TcpStream,
     patience: Duration,
-    facts: &mut OriginTls,
+    facts: &mut OriginHandshake,
 ) -> Result<ClientConnection, OriginTlsError> {
     let (config, name) = origin.connect().ok_or(OriginTlsError::Configuration)?;
     let deadline = Instant::now() + patience;

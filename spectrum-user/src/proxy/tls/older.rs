@@ -10,22 +10,7 @@ use tokio::{
 };
 
 use super::{accept::ClientTlsError, wire::Wire};
-use crate::tls::{Look, hello, legacy};
-
-/// The first bytes, up to where it is clear who speaks.
-pub(super) async fn look(client: &TcpStream) -> Result<(Vec<u8>, Look), ClientTlsError> {
-    let mut wire = Wire::new(client, hello::LONGEST);
-    let mut bytes = Vec::with_capacity(1 << 10);
-    loop {
-        let left = hello::LONGEST.saturating_sub(bytes.len()) as u64;
-        // At an end nothing follows: the look stays as it is, and what it means is the next reader's to say.
-        let read = (&mut wire).take(left).read_buf(&mut bytes).await?;
-        let look = hello::look(&bytes);
-        if read == 0 || look != Look::More {
-            return Ok((bytes, look));
-        }
-    }
-}
+use crate::tls::legacy;
 
 /// Shakes hands, beginning with the bytes that were looked at.
 pub(super) async fn shake(

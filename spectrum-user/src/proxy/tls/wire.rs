@@ -12,6 +12,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::farewell::{fatal, is_fatal};
+
 /// The socket stays the caller's. Reads no more than it may.
 #[derive(Debug)]
 pub(super) struct Wire<'s> {
@@ -19,6 +21,8 @@ pub(super) struct Wire<'s> {
     left: Cell<usize>,
     /// Bytes that somebody has read already, to be read again before others.
     seen: io::Cursor<Vec<u8>>,
+    /// An alert that goes out in place of one that is the first to be written.
+    refusal: Option<u8>,
 }
 
 /// Who sends more than this before a handshake is over is not shaking hands.
@@ -29,12 +33,13 @@ pub(super) struct TooLong;
 impl<'s> Wire<'s> {
     /// `most`: bytes that may be read.
     pub(super) const fn new(stream: &'s TcpStream, most: usize) -> Self {
-        Self::after(stream, most, Vec::new())
+        Self { stream, left: Cell::new(most), seen: io::Cursor::new(Vec::new()), refusal: None }
     }
 
-    /// `seen`: its first bytes, which count as read.
-    pub(super) const fn after(stream: &'s TcpStream, most: usize, seen: Vec<u8>) -> Self {
-        Self { stream, left: Cell::new(most.saturating_sub(seen.len())), seen: io::Cursor::new(seen) }
+    /// `seen`: its first bytes, which count as read. `refusal`: what a client that is refused for them is told, whatever the
+    /// one who refuses it would say.
+    pub(super) const fn after(stream: &'s TcpStream, most: usize, seen: Vec<u8>, refusal: Option<u8>) -> Self {
+        Self { stream, left: Cell::new(most.saturating_sub(seen.len())), seen: io::Cursor::new(seen), refusal }
     }
 }
 
@@ -69,15 +74,22 @@ impl AsyncWrite for Wire<'_> {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // An alert is a record of its own and as long as any other, so nobody notices that another one went out.
+        let alert = self.refusal.filter(|_| matches!(pieces, [piece] if is_fatal(piece))).map(fatal);
+        let instead = alert.as_ref().map(|alert| [io::IoSlice::new(alert)]);
+        let pieces = instead.as_ref().map_or(pieces, |instead| instead);
         loop {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.stream.try_write_vectored(pieces) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                done => {
+                    self.refusal = None;
+                    return Poll::Ready(done);
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) const MOST_BYTES: u64 = 1 << 20;
 /// A version of a file: whatever writes or replaces it changes this. Links are followed, so a link that points elsewhere
 /// shows in the inode, and its target's name says nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(in crate::tls) struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -45,7 +45,7 @@ pub(super) enum Unread {
 }
 
 impl Stamp {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(in crate::tls) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::new(&std::fs::metadata(path)?))
     }
 
@@ -67,7 +67,7 @@ impl Stamp {
 
     /// Whether it was written so shortly before `now` that another write could leave the same stamp: kernels note the time
     /// in ticks of some milliseconds, and some file systems in seconds.
-    pub(super) fn is_young(&self, now: SystemTime) -> bool {
+    pub(in crate::tls) fn is_young(&self, now: SystemTime) -> bool {
         const COARSEST: Duration = Duration::from_secs(3);
         let Some(changed) = u64::try_from(self.changed.0).ok().map(Duration::from_secs) else { return false };
         // A time in the future (another host's clock, on a network file system) says nothing: young until it is past.

@@ -33,4 +33,4 @@ pub use self::{
     source::Source,
     store::{Refreshed, Store},
 };
-pub(in crate::tls) use self::{describe::fingerprint, names::covers};
+pub(in crate::tls) use self::{describe::fingerprint, file::Stamp, names::covers};

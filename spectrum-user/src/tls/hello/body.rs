@@ -12,8 +12,12 @@ const RANDOM: usize = 32;
 const LONGEST_SESSION_ID: usize = 32;
 
 const SERVER_NAME: u16 = 0;
+const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
+const PRE_SHARED_KEY: u16 = 41;
 const SUPPORTED_VERSIONS: u16 = 43;
+const KEY_SHARE: u16 = 51;
 
 /// Reads a whole ClientHello, behind the head of its message.
 pub(super) fn read(message: &[u8]) -> Result<ClientHello, Why> {
@@ -38,6 +42,7 @@ pub(super) fn read(message: &[u8]) -> Result<ClientHello, Why> {
     };
     let known = versions.iter().copied().filter(|version| is_known(version.0));
     Ok(ClientHello {
+        lacks_extensions: versions.contains(&Version::TLS1_3) && extensions.lack_something(),
         server_name,
         invalid_server_name,
         highest_version: known.max().ok_or(Why::Malformed("list of versions"))?,
@@ -48,12 +53,16 @@ pub(super) fn read(message: &[u8]) -> Result<ClientHello, Why> {
     })
 }
 
-/// What of the extensions is looked into.
+/// What of the extensions is looked into, and what is looked for.
 #[derive(Default)]
 struct Extensions<'b> {
     server_name: Option<&'b [u8]>,
     versions: Option<&'b [u8]>,
     alpn: Option<&'b [u8]>,
+    groups: Option<&'b [u8]>,
+    signature_algorithms: Option<&'b [u8]>,
+    key_share: Option<&'b [u8]>,
+    pre_shared_key: Option<&'b [u8]>,
 }
 
 impl<'b> Extensions<'b> {
@@ -71,6 +80,12 @@ impl<'b> Extensions<'b> {
                 SERVER_NAME => (&mut found.server_name, "server name (it is there twice)"),
                 SUPPORTED_VERSIONS => (&mut found.versions, "list of versions (it is there twice)"),
                 ALPN => (&mut found.alpn, "list of protocols (it is there twice)"),
+                SUPPORTED_GROUPS => (&mut found.groups, "list of groups (it is there twice)"),
+                SIGNATURE_ALGORITHMS => {
+                    (&mut found.signature_algorithms, "list of signature algorithms (it is there twice)")
+                }
+                KEY_SHARE => (&mut found.key_share, "key share (it is there twice)"),
+                PRE_SHARED_KEY => (&mut found.pre_shared_key, "pre-shared key (it is there twice)"),
                 _ => continue,
             };
             // "There MUST NOT be more than one extension of the same type": the origin could take the other one.
@@ -79,6 +94,17 @@ impl<'b> Extensions<'b> {
             }
         }
         Ok(found)
+    }
+
+    /// Of an offer of TLS 1.3: groups and key shares go together, and who has no key from before needs these and
+    /// signatures (RFC 8446, section 9.2).
+    const fn lack_something(&self) -> bool {
+        let shares_keys = self.groups.is_some() && self.key_share.is_some();
+        let shares_none = self.groups.is_none() && self.key_share.is_none();
+        match self.pre_shared_key {
+            Some(_) => !shares_keys && !shares_none,
+            None => !shares_keys || self.signature_algorithms.is_none(),
+        }
     }
 }
 

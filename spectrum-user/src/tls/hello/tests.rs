@@ -209,6 +209,18 @@ fn suites_that_are_neither_say_nothing() {
 }
 
 #[test]
+fn an_offer_of_tls_1_3_is_whole_or_not() {
+    for versions in [&[&version::TLS13][..], &[&version::TLS12]] {
+        assert!(!read(&real("example.com", versions)).lacks_extensions);
+    }
+    assert!(read(&records(&extended(&[(43, vec![4, 3, 4, 3, 3])]).message())).lacks_extensions);
+    for kind in [10, 13, 41, 51] {
+        let twice = [(kind, vec![]), (kind, vec![])];
+        assert!(refused(&records(&extended(&twice).message())).to_string().contains("it is there twice"), "{kind}");
+    }
+}
+
+#[test]
 fn lengths_that_do_not_fit_are_refused() {
     let name = name_extension(&[(0, b"a.example")]);
     for (extensions, part) in [

@@ -58,7 +58,7 @@ fn with_both(pki: &Pki, origin: SocketAddr) -> Edge {
         fs::write(directory.join(format!("{HOST}.{kind}.pem")), certificate.pem()).unwrap();
         fs::write(directory.join(format!("{HOST}.{kind}.key")), key.serialize_pem()).unwrap();
     }
-    let (_, certificates) = Store::open(vec![Source { path: directory, may_be_absent: false }], SystemTime::now());
+    let (_, certificates) = Store::open(vec![Source::from(directory)], SystemTime::now());
     let shared = Shared { certificates: Live::new(certificates), ..Shared::default() };
     Edge::holding(&shared, Budget::divide(4096), origin, old)
 }
