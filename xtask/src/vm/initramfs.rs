@@ -16,11 +16,22 @@ use crate::{apt, artifacts::Artifacts, command, workspace::Workspace};
 
 /// Which test binaries run in the guest: `tests/tests/kernel*.rs`.
 const TESTS: &str = "kernel";
+/// What `init.sh` itself has to run, beside test binaries.
+pub(super) const SMOKE: &str = "smoke";
 
-pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, image: &Path) -> Result<()> {
-    let tests: Vec<_> = artifacts.tests.iter().filter(|test| test.world && test.name.starts_with(TESTS)).collect();
-    if tests.is_empty() {
-        bail!("nothing to run in a VM: package spectrum-tests has no test binary called {TESTS}*");
+/// `only`: that, or a part of the names of the binaries that are to run.
+pub(super) fn build(
+    workspace: &Workspace,
+    artifacts: &Artifacts,
+    boot: &Boot,
+    only: Option<&str>,
+    image: &Path,
+) -> Result<()> {
+    let wanted = |name: &str| only.is_none_or(|part| name.contains(part));
+    let tests = artifacts.tests.iter().filter(|test| test.world && test.name.starts_with(TESTS) && wanted(&test.name));
+    let tests: Vec<_> = tests.collect();
+    if tests.is_empty() && only != Some(SMOKE) {
+        bail!("nothing to run in a VM: no test binary of package spectrum-tests that runs there is called so");
     }
     let home = workspace.target.join("vm");
     let file = File::create(image).with_context(|| format!("create {}", image.display()))?;
@@ -45,6 +56,9 @@ pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, i
     for test in tests {
         guest.program(&test.path, &format!("/tests/{}", test.name))?;
         writeln!(list, "{}", test.name)?;
+    }
+    if wanted(SMOKE) {
+        writeln!(list, "{SMOKE}")?;
     }
     guest.archive.program("/tests.list", list.as_bytes())?;
 
