@@ -14,8 +14,6 @@ use anyhow::{Context as _, Result, bail};
 use super::{cpio::Archive, kernel::Boot, modules};
 use crate::{apt, artifacts::Artifacts, command, workspace::Workspace};
 
-/// Which test binaries run in the guest: `tests/tests/kernel*.rs`.
-const TESTS: &str = "kernel";
 /// What `init.sh` itself has to run, beside test binaries.
 pub(super) const SMOKE: &str = "smoke";
 
@@ -28,8 +26,7 @@ pub(super) fn build(
     image: &Path,
 ) -> Result<()> {
     let wanted = |name: &str| only.is_none_or(|part| name.contains(part));
-    let tests = artifacts.tests.iter().filter(|test| test.world && test.name.starts_with(TESTS) && wanted(&test.name));
-    let tests: Vec<_> = tests.collect();
+    let tests: Vec<_> = artifacts.tests.iter().filter(|test| test.in_vm() && wanted(&test.name)).collect();
     if tests.is_empty() && only != Some(SMOKE) {
         bail!("nothing to run in a VM: no test binary of package spectrum-tests that runs there is called so");
     }
@@ -39,7 +36,8 @@ pub(super) fn build(
         Guest { archive: Archive::new(BufWriter::new(file)), libraries: BTreeSet::new(), home: home.clone() };
 
     guest.archive.character_device("/dev/console", 5, 1)?;
-    for folder in ["/proc", "/sys", "/run", "/tmp", "/var", "/etc"] {
+    // The last two are mounted over by worlds.
+    for folder in ["/proc", "/sys", "/run", "/tmp", "/etc", "/mnt", "/var/lib"] {
         guest.archive.folder(folder)?;
     }
     guest.archive.link("/var/run", "/run")?;
@@ -47,7 +45,7 @@ pub(super) fn build(
     guest.archive.link("/bin/sh", "busybox")?;
     guest.archive.program("/init", include_bytes!("init.sh"))?;
     guest.program(&artifacts.spectrum, "/bin/spectrum")?;
-    for name in ["curl", "ip"] {
+    for name in ["curl", "ip", "tc"] {
         guest.program(&program(name)?, &format!("/bin/{name}"))?;
     }
     guest.archive.program("/spectrum.o", &fs::read(workspace.object())?)?;

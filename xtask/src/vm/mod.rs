@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: the same binaries that run here, in Debian's kernels under qemu.
 //!
 //! The guest is an initramfs: busybox, the binaries with the shared libraries they ask for, a few kernel modules and
-//! `init.sh`, which runs every `kernel*` test and a smoke test of the quickstart. Nothing is installed:
+//! `init.sh`, which runs every `kernel*` and `vm_*` test and a smoke test of the quickstart. Nothing is installed:
 //! packages are unpacked under the target folder. Emulated (TCG) unless `SPECTRUM_VM_ACCEL=kvm` says that KVM works here.
 
 mod cpio;
@@ -34,7 +34,7 @@ pub(crate) struct Vm {
     /// Only this kernel; every one by default
     #[arg(long)]
     kernel: Option<Kernel>,
-    /// Only test binaries with this in their names (`tcp`, `kernel_rate`), or `smoke`; everything by default
+    /// Only test binaries with this in their names (`netem`, `kernel_tcp`), or `smoke`; everything by default
     #[arg(long, value_name = "PART")]
     only: Option<String>,
 }
