@@ -97,10 +97,10 @@ impl Tally {
     pub(crate) fn trouble(&self) -> String {
         let mut trouble = self.said.clone();
         for name in &self.unsteady {
-            trouble.push_str(&format!("unsteady, failed among others and passed on its own: {name}\n"));
+            trouble.extend(["unsteady, failed among others and passed on its own: ", name, "\n"]);
         }
         for name in &self.failures {
-            trouble.push_str(&format!("failed: {name}\n"));
+            trouble.extend(["failed: ", name, "\n"]);
         }
         trouble
     }
