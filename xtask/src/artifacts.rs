@@ -32,11 +32,28 @@ pub(crate) struct TestBinary {
     pub(crate) world: bool,
 }
 
+impl TestBinary {
+    /// Needs what this machine's kernel may lack, so it runs in a VM and nowhere else: `tests/tests/vm_*.rs`.
+    pub(crate) fn only_in_vm(&self) -> bool {
+        self.world && self.name.starts_with("vm_")
+    }
+
+    /// Runs in a VM: those, and `tests/tests/kernel*.rs`, which run here as well.
+    pub(crate) fn in_vm(&self) -> bool {
+        self.world && ["kernel", "vm_"].iter().any(|part| self.name.starts_with(part))
+    }
+}
+
 /// Builds libraries, binaries and tests of userspace. The object must have been built before: the binary carries it.
 pub(crate) fn build(workspace: &Workspace) -> Result<Artifacts> {
+    build_with(workspace, &["--tests"])
+}
+
+/// The same with no tests but those that Cargo is told to build.
+pub(crate) fn build_with(workspace: &Workspace, tests: &[&str]) -> Result<Artifacts> {
     step("userspace and its tests", || {
         let mut cargo = workspace.cargo("build");
-        cargo.args(USERSPACE).args(["--lib", "--bins", "--tests", "--message-format=json-render-diagnostics"]);
+        cargo.args(USERSPACE).args(["--lib", "--bins", "--message-format=json-render-diagnostics"]).args(tests);
         collect(&messages(&mut cargo)?, workspace)
     })
 }
@@ -107,5 +124,17 @@ mod tests {
         assert_eq!(built.spectrum, PathBuf::from("/t/spectrum"));
         let names: Vec<_> = built.tests.iter().map(|test| (test.name.as_str(), test.world)).collect();
         assert_eq!(names, [("spectrum", false), ("kernel_xdp", true)]);
+    }
+
+    #[test]
+    fn what_runs_in_a_vm_alone_is_told_by_its_name() {
+        let of = |name: &str, world| {
+            let test = TestBinary { path: PathBuf::new(), package: PathBuf::new(), name: name.to_owned(), world };
+            (test.in_vm(), test.only_in_vm())
+        };
+        assert_eq!(of("vm_netem", true), (true, true));
+        assert_eq!(of("kernel_xdp", true), (true, false));
+        assert_eq!(of("reload", true), (false, false));
+        assert_eq!(of("kernel", false), (false, false));
     }
 }

@@ -96,9 +96,12 @@ impl Tally {
     /// What failed and what it said, for the end of the log; empty where nothing did.
     pub(crate) fn trouble(&self) -> String {
         let mut trouble = self.said.clone();
-        let unsteady = self.unsteady.iter();
-        let unsteady = unsteady.map(|name| format!("unsteady, failed among others and passed on its own: {name}\n"));
-        trouble.extend(unsteady.chain(self.failures.iter().map(|name| format!("failed: {name}\n"))));
+        for name in &self.unsteady {
+            trouble.extend(["unsteady, failed among others and passed on its own: ", name, "\n"]);
+        }
+        for name in &self.failures {
+            trouble.extend(["failed: ", name, "\n"]);
+        }
         trouble
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! - *pure*: unit, property and documentation tests of all crates, as the person who called.
 //! - *world*: package `spectrum-tests`, as root, each test binary in namespaces of its own (see `sandbox`).
-//! - *vm*: the `kernel*` binaries of that package and a smoke test, in Debian's kernels (see `vm`).
+//! - *vm*: the `kernel*` and `vm_*` binaries of that package and a smoke test, in Debian's kernels (see `vm`). The latter
+//!   run nowhere else: here the kernel may lack what they need, and a test that cannot run would have failed.
 //!
 //! What tests of package `spectrum-tests` find in their environment, here and in the VM:
 //!
@@ -147,8 +148,12 @@ impl Test {
     fn binaries(&self, workspace: &Workspace, artifacts: &Artifacts, tally: &mut Tally) -> Result<()> {
         let filter = self.filter.as_deref().unwrap_or_default();
         // A filter that names binaries chooses among them; any other chooses tests of all.
-        let named = artifacts.tests.iter().any(|test| test.name.contains(filter));
-        for test in artifacts.tests.iter().filter(|test| !named || test.name.contains(filter)) {
+        let tests = || artifacts.tests.iter().filter(|test| !test.only_in_vm());
+        let named = tests().any(|test| test.name.contains(filter));
+        if !named && artifacts.tests.iter().any(|test| test.name.contains(filter)) {
+            bail!("tests of that name run in a VM alone: `cargo xtask vm --only {filter}`");
+        }
+        for test in tests().filter(|test| !named || test.name.contains(filter)) {
             let mut runner = runner(workspace, &artifacts.spectrum, test)?;
             if !named {
                 runner.arg(filter);

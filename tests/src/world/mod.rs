@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod lineage;
 pub mod load;
 pub mod namespace;
+pub mod netem;
 pub mod origin;
 pub mod pki;
 pub mod process;

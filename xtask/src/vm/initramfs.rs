@@ -14,13 +14,21 @@ use anyhow::{Context as _, Result, bail};
 use super::{cpio::Archive, kernel::Boot, modules};
 use crate::{apt, artifacts::Artifacts, command, workspace::Workspace};
 
-/// Which test binaries run in the guest: `tests/tests/kernel*.rs`.
-const TESTS: &str = "kernel";
+/// What `init.sh` itself has to run, beside test binaries.
+pub(super) const SMOKE: &str = "smoke";
 
-pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, image: &Path) -> Result<()> {
-    let tests: Vec<_> = artifacts.tests.iter().filter(|test| test.world && test.name.starts_with(TESTS)).collect();
-    if tests.is_empty() {
-        bail!("nothing to run in a VM: package spectrum-tests has no test binary called {TESTS}*");
+/// `only`: that, or a part of the names of the binaries that are to run.
+pub(super) fn build(
+    workspace: &Workspace,
+    artifacts: &Artifacts,
+    boot: &Boot,
+    only: Option<&str>,
+    image: &Path,
+) -> Result<()> {
+    let wanted = |name: &str| only.is_none_or(|part| name.contains(part));
+    let tests: Vec<_> = artifacts.tests.iter().filter(|test| test.in_vm() && wanted(&test.name)).collect();
+    if tests.is_empty() && only != Some(SMOKE) {
+        bail!("nothing to run in a VM: no test binary of package spectrum-tests that runs there is called so");
     }
     let home = workspace.target.join("vm");
     let file = File::create(image).with_context(|| format!("create {}", image.display()))?;
@@ -28,7 +36,8 @@ pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, i
         Guest { archive: Archive::new(BufWriter::new(file)), libraries: BTreeSet::new(), home: home.clone() };
 
     guest.archive.character_device("/dev/console", 5, 1)?;
-    for folder in ["/proc", "/sys", "/run", "/tmp", "/var", "/etc"] {
+    // The last two are mounted over by worlds.
+    for folder in ["/proc", "/sys", "/run", "/tmp", "/etc", "/mnt", "/var/lib"] {
         guest.archive.folder(folder)?;
     }
     guest.archive.link("/var/run", "/run")?;
@@ -36,7 +45,7 @@ pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, i
     guest.archive.link("/bin/sh", "busybox")?;
     guest.archive.program("/init", include_bytes!("init.sh"))?;
     guest.program(&artifacts.spectrum, "/bin/spectrum")?;
-    for name in ["curl", "ip"] {
+    for name in ["curl", "ip", "tc"] {
         guest.program(&program(name)?, &format!("/bin/{name}"))?;
     }
     guest.archive.program("/spectrum.o", &fs::read(workspace.object())?)?;
@@ -45,6 +54,9 @@ pub(super) fn build(workspace: &Workspace, artifacts: &Artifacts, boot: &Boot, i
     for test in tests {
         guest.program(&test.path, &format!("/tests/{}", test.name))?;
         writeln!(list, "{}", test.name)?;
+    }
+    if wanted(SMOKE) {
+        writeln!(list, "{SMOKE}")?;
     }
     guest.archive.program("/tests.list", list.as_bytes())?;
 

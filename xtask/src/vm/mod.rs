@@ -1,8 +1,8 @@
 //! `cargo xtask vm`: the same binaries that run here, in Debian's kernels under qemu.
 //!
 //! The guest is an initramfs: busybox, the binaries with the shared libraries they ask for, a few kernel modules and
-//! `init.sh`, which runs every `kernel*` test and a smoke test of the quickstart. Nothing is installed: packages are
-//! unpacked under the target folder. Emulated (TCG) unless `SPECTRUM_VM_ACCEL=kvm` says that KVM works here.
+//! `init.sh`, which runs every `kernel*` and `vm_*` test and a smoke test of the quickstart. Nothing is installed:
+//! packages are unpacked under the target folder. Emulated (TCG) unless `SPECTRUM_VM_ACCEL=kvm` says that KVM works here.
 
 mod cpio;
 mod emulator;
@@ -34,6 +34,9 @@ pub(crate) struct Vm {
     /// Only this kernel; every one by default
     #[arg(long)]
     kernel: Option<Kernel>,
+    /// Only test binaries with this in their names (`netem`, `kernel_tcp`), or `smoke`; everything by default
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
 }
 
 /// A kernel that Debian keeps.
@@ -71,10 +74,14 @@ impl Kernel {
 impl Vm {
     pub(crate) fn execute(&self, workspace: &Workspace) -> Result<()> {
         ebpf::build(workspace)?;
-        let artifacts = artifacts::build(workspace)?;
+        let artifacts = match self.only.as_deref() {
+            None => artifacts::build(workspace)?,
+            Some(initramfs::SMOKE) => artifacts::build_with(workspace, &[])?,
+            Some(part) => artifacts::build_with(workspace, &[&format!("--test=*{part}*")])?,
+        };
         let mut tally = Tally::default();
         for kernel in Kernel::ALL.into_iter().filter(|kernel| self.kernel.is_none_or(|wanted| wanted == *kernel)) {
-            check(workspace, &artifacts, kernel, &mut tally)?;
+            run(workspace, &artifacts, kernel, self.only.as_deref(), &mut tally)?;
         }
         writeln!(std::io::stdout(), "\n{}{tally}", tally.trouble())?;
         if tally.failed > 0 {
@@ -84,8 +91,19 @@ impl Vm {
     }
 }
 
-/// Boots one kernel and adds what its tests count.
+/// Boots one kernel and adds what all its tests count.
 pub(crate) fn check(workspace: &Workspace, artifacts: &Artifacts, kernel: Kernel, tally: &mut Tally) -> Result<()> {
+    run(workspace, artifacts, kernel, None, tally)
+}
+
+/// The same with the tests that have `only` in their names, or the smoke test.
+fn run(
+    workspace: &Workspace,
+    artifacts: &Artifacts,
+    kernel: Kernel,
+    only: Option<&str>,
+    tally: &mut Tally,
+) -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the VM tier boots Debian's amd64 kernels, and this machine is {}", std::env::consts::ARCH);
     }
@@ -94,7 +112,9 @@ pub(crate) fn check(workspace: &Workspace, artifacts: &Artifacts, kernel: Kernel
     let home = kernel.home(workspace);
     let boot = kernel::provision(kernel, &home)?;
     let image = home.join("initramfs.cpio");
-    step(&format!("initramfs for Linux {}", boot.release), || initramfs::build(workspace, artifacts, &boot, &image))?;
+    step(&format!("initramfs for Linux {}", boot.release), || {
+        initramfs::build(workspace, artifacts, &boot, only, &image)
+    })?;
     step(&format!("Linux {} in qemu", boot.release), || {
         qemu::run(&emulator, &boot, &image, &home.join("console.log"), tally)
     })

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 
 use crate::command;
 
-/// veth and dummy for worlds; the diag modules for `ss`.
-pub(super) const WANTED: [&str; 4] = ["veth", "dummy", "inet_diag", "tcp_diag"];
+/// veth and dummy for worlds; the diag modules for `ss`; netem for distance and bad lines.
+pub(super) const WANTED: [&str; 5] = ["veth", "dummy", "inet_diag", "tcp_diag", "sch_netem"];
 
 pub(super) struct Module {
     pub(super) name: String,
