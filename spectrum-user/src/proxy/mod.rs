@@ -8,6 +8,7 @@ mod address;
 mod announce;
 mod app;
 mod arrivals;
+mod beside;
 mod connection;
 mod dial;
 mod handshakes;
@@ -18,6 +19,7 @@ mod outcome;
 mod patience;
 mod record;
 mod relay;
+mod responder;
 mod serve;
 mod table;
 #[cfg(test)]

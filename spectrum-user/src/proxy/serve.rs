@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::{
     Access, App, ClientAddr, EdgeAddr,
     announce::announce,
+    beside,
     connection::{Connection, Place},
     dial::{DialError, Dialled, dial},
     leg::Leg,
@@ -15,6 +16,7 @@ use super::{
     patience::while_client_stays,
     record::Record,
     relay,
+    responder::Caller,
     worker::Worker,
     wrapped::Wrapped,
 };
@@ -50,7 +52,13 @@ async fn run(
     record: &mut Record,
 ) -> Result<(), Failure> {
     let table = worker.table();
-    let app = table.classify(edge).ok_or(Failure::Unclassified)?;
+    let (app, challenge) = match table.classify(edge) {
+        Some(app) => (app, None),
+        None => {
+            let (challenge, app) = table.responders().find(edge).ok_or(Failure::Unclassified)?;
+            (app, Some(challenge))
+        }
+    };
     record.classified(app);
     connection.classified(app);
     match table.access(app, address) {
@@ -65,8 +73,17 @@ async fn run(
     #[cfg(test)]
     assert!(app.config.hostname != PANICS, "as the test wants");
     let app = std::sync::Arc::clone(app);
+    let asked = beside::asked(&table, edge);
     drop(table);
     guard_as_asked(client, &app);
+    // Both of their own, and on the heap: hardly any connection needs them.
+    if let Some(challenge) = challenge {
+        let caller = Caller { worker, connection, app: &app, client, address };
+        return Err(Box::pin(caller.answer(challenge, record)).await);
+    }
+    if let Some(challenged) = asked {
+        Box::pin(beside::answer(&*challenged, connection, client)).await?;
+    }
     match &app.edge_tls {
         // Of its own, and on the heap: what TLS needs is no part of a connection without it.
         Some(edge_tls) => {

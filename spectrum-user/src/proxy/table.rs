@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
 use ipnet::IpNet;
 use spectrum_common::geo::Class;
 
-use super::{Access, AccessRules, App, ClientAddr, EdgeAddr};
+use super::{Access, AccessRules, App, ClientAddr, EdgeAddr, responder::Responders};
 use crate::{
     geo::{Databases, Whereabouts},
     model::{AppId, DesiredState, PortRange, Transport},
@@ -21,6 +21,7 @@ pub struct AppTable {
     rules: AccessRules,
     geo: Arc<Databases>,
     pools: Arc<[IpNet]>,
+    responders: Arc<Responders>,
     /// What the TLS of all of them has in common.
     tls: Shared,
 }
@@ -56,6 +57,7 @@ impl AppTable {
         metrics.prune();
         Self {
             edge: Arc::new(sorted.collect()),
+            responders: Arc::new(Responders::new(&state.responders, &apps)),
             apps: Arc::new(apps),
             rules: AccessRules::new(&state.rules),
             geo,
@@ -73,6 +75,7 @@ impl AppTable {
             rules,
             geo: Arc::clone(&self.geo),
             pools: Arc::clone(&self.pools),
+            responders: Arc::clone(&self.responders),
             tls: self.tls.clone(),
         }
     }
@@ -106,6 +109,17 @@ impl AppTable {
         let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
         let (ports, app) = ranges.get(after.checked_sub(1)?)?;
         ports.contains(edge.port()).then_some(app)
+    }
+
+    /// Ports where challenges alone are answered.
+    pub(crate) fn responders(&self) -> &Responders {
+        &self.responders
+    }
+
+    /// Whether an application of this hostname has this address.
+    pub(super) fn is_of(&self, host: &str, address: IpAddr) -> bool {
+        let owners = self.edge.get(&address).into_iter().flatten();
+        owners.into_iter().any(|(_, app)| app.config.hostname.eq_ignore_ascii_case(host))
     }
 
     /// An application that is in the table.

@@ -13,6 +13,8 @@ pub(super) const ACCESS_DENIED: u8 = 49;
 pub(super) const DECODE_ERROR: u8 = 50;
 pub(super) const INTERNAL_ERROR: u8 = 80;
 pub(super) const UNRECOGNIZED_NAME: u8 = 112;
+/// RFC 7301, section 3.2.
+pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// How long the peer may take to read an alert, and how much of what it still sends is thrown away meanwhile.
 const WAIT: Duration = Duration::from_millis(500);

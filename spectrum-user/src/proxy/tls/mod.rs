@@ -3,6 +3,7 @@
 //! Deliberately not here: certificates and what is asked of them (`crate::tls`), and the bytes afterwards (`relay`).
 
 mod accept;
+mod challenge;
 mod farewell;
 mod offer;
 #[cfg(feature = "legacy-tls")]
@@ -12,6 +13,7 @@ mod wire;
 
 pub(super) use self::{
     accept::{ClientTlsError, accept},
+    challenge::show,
     farewell::farewell,
     offer::{OriginTlsError, offer},
     session::{Input, Session},
