@@ -15,6 +15,7 @@ use super::{
     operators,
     protection::Watch,
     require,
+    responders::{Looks, respond},
     rules::with_rules,
     samples::Samples,
     servers::{Prepared, Servers},
@@ -74,6 +75,7 @@ pub struct Running {
     /// Kept rules that mean nothing under this file.
     pub(super) left_out: Vec<LeftOut>,
     pub(super) auto: Auto,
+    pub(super) looks: Looks,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,
@@ -218,7 +220,9 @@ fn refuse_cutting_off(
 
 /// The state that a configuration asks for on this host, and the addresses to be kept with it.
 pub(super) fn plan(config: &Config) -> anyhow::Result<state::Plan> {
-    Ok(state::plan(config, &state::host_addresses()?)?)
+    let mut plan = state::plan(config, &state::host_addresses()?)?;
+    respond(&mut plan.desired, &config.node);
+    Ok(plan)
 }
 
 /// What is left of a process that has a successor.
@@ -322,8 +326,8 @@ impl Starting {
             self.kernel.announce(socket)?;
         }
         let (acme_keeper, wanted) = acme.map(|acme| acme.keep(&table.borrow())).transpose()?.unzip();
-        if let Some(keeper) = &acme_keeper {
-            view.acme(keeper.reports());
+        if let (Some(keeper), Some(acme)) = (&acme_keeper, &node.tls.acme) {
+            view.acme(keeper.reports(), acme.challenge);
         }
         let tls_keeper = tls::keep(&table.subscribe(), store, shared, &telemetry.events, wanted)?;
         kept.confirm();
@@ -357,6 +361,7 @@ impl Starting {
             book,
             left_out,
             auto: Auto::default(),
+            looks: Looks::default(),
             calls,
             view,
             drain,
