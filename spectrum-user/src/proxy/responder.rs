@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, io, net::IpAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
@@ -58,6 +59,11 @@ impl Caller<'_> {
         };
         // Nobody asks for certificates: the port is not ours any more.
         let Some(challenged) = challenged else { return Failure::Unclassified };
+        // Outside of pools a program of this host may want the port: what waits after the end of this connection must not keep it
+        // from listening (`inet_bind_conflict`, net/ipv4/inet_connection_sock.c).
+        if let Err(error) = SockRef::from(self.client).set_reuse_address(true) {
+            log::debug!("the port of a challenge is not free at once: {error}");
+        }
         let place = match self.worker.handshakes.enter(limits, self.address.ip(), self.connection) {
             Ok(place) => place,
             Err(failure) => return failure,
