@@ -14,7 +14,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::tls::{Challenged, Peer, provider};
+use super::http01::{http01, may_begin};
+use crate::tls::{Challenged, Http01, Peer, provider};
 
 /// Outstanding challenges, by hostname. Clones share them.
 #[derive(Clone, Default)]
@@ -92,6 +93,19 @@ impl Challenges {
 impl Challenged for Challenges {
     fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
         Self::certificate(self, host)
+    }
+
+    fn has_file(&self, is_asked: &dyn Fn(&str) -> bool) -> bool {
+        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().any(|(host, entry)| matches!(entry.answer, Answer::File { .. }) && is_asked(host))
+    }
+
+    fn http01(&self, read: &[u8]) -> Http01 {
+        http01(read, self)
+    }
+
+    fn may_begin_http01(&self, read: &[u8]) -> bool {
+        may_begin(read)
     }
 }
 

@@ -4,20 +4,12 @@
 //! in an answer.
 
 use super::Challenges;
+use crate::tls::Http01;
 
 /// A request head may be this long, in bytes: a directory's has some two hundred.
 const LARGEST: usize = 8 << 10;
 /// RFC 8555, section 8.3.
 const FOLDER: &str = "/.well-known/acme-challenge/";
-
-/// What a client's first bytes come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Http01 {
-    /// The head is not whole: call again, with all of what was read.
-    More,
-    /// To be sent as it is, and then the connection is over.
-    Answer(Vec<u8>),
-}
 
 /// Answers an HTTP/1 request of which these are all bytes so far. A body, which nobody sends, is not waited for.
 pub fn http01(read: &[u8], challenges: &Challenges) -> Http01 {
@@ -31,6 +23,13 @@ pub fn http01(read: &[u8], challenges: &Challenges) -> Http01 {
         Some(key_authorization) => answer(200, &key_authorization),
         None => answer(404, "There is nothing here.\n"),
     }
+}
+
+/// Whether these bytes can be the beginning of a directory's request, or are: it sends the origin form.
+pub(super) fn may_begin(read: &[u8]) -> bool {
+    let begin = ["GET ", FOLDER].concat();
+    let most = begin.len().min(read.len());
+    read.len() < LARGEST && read.get(..most) == begin.as_bytes().get(..most)
 }
 
 struct Request<'a> {
@@ -107,13 +106,12 @@ fn answer(status: u16, body: &str) -> Http01 {
         _ => ("Bad Request", "text/plain"),
     };
     let length = body.len();
-    Http01::Answer(
-        format!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
-             Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
-        )
-        .into_bytes(),
+    let answer = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
     )
+    .into_bytes();
+    if status == 200 { Http01::Shown(answer) } else { Http01::Refused(answer) }
 }
 
 #[cfg(test)]
@@ -127,7 +125,7 @@ mod tests {
         let _held = challenges.hold_file("a.example", "to-k_en", "to-k_en.print");
         match http01(request.as_bytes(), &challenges) {
             Http01::More => "more".to_owned(),
-            Http01::Answer(bytes) => String::from_utf8(bytes).unwrap(),
+            Http01::Shown(bytes) | Http01::Refused(bytes) => String::from_utf8(bytes).unwrap(),
         }
     }
 
@@ -193,6 +191,18 @@ mod tests {
         assert!(says(whole).contains(" 404 "));
         let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(LARGEST));
         assert!(says(&long).starts_with("HTTP/1.1 431 "));
+    }
+
+    #[test]
+    fn who_cannot_be_a_directory_is_known_from_the_first_bytes() {
+        let whole = b"GET /.well-known/acme-challenge/to-k_en HTTP/1.1\r\n";
+        for length in 0..whole.len() {
+            assert!(may_begin(&whole[..length]), "{length}");
+        }
+        for other in ["P", "GET / HTTP/1.1", "GET /.well-known/security.txt", "\u{16}\u{3}", "get /.well-known/"] {
+            assert!(!may_begin(other.as_bytes()), "{other}");
+        }
+        assert!(!may_begin(&[&whole[..40], &[b'x'; LARGEST]].concat()), "nobody waits for more than can be looked at");
     }
 
     proptest! {

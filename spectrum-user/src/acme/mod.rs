@@ -15,18 +15,21 @@ mod memory;
 mod order;
 mod pace;
 mod report;
+mod responders;
 mod schedule;
 mod trouble;
 
 use std::path::{Path, PathBuf};
 
 pub use challenges::Challenges;
-pub use http01::{Http01, http01};
+pub use http01::http01;
 pub use keeper::Keeper;
 pub use pace::Pace;
 pub use report::{HostReport, HostState, Reports};
+pub use responders::responders;
+pub use schedule::impossible;
 
-pub use crate::tls::ALPN;
+pub use crate::tls::{ALPN, Http01};
 
 /// Where certificates lie, for the state folder of a node.
 pub fn certificates(state_dir: &Path) -> PathBuf {

@@ -37,7 +37,7 @@ pub(super) fn renew_at(life: Life, obtained: Option<SystemTime>, luck: f64) -> S
 }
 
 /// Why there can be no certificate for this name by the challenges of this program.
-pub(super) fn impossible(host: &str) -> Option<&'static str> {
+pub fn impossible(host: &str) -> Option<&'static str> {
     if host.starts_with("*.") {
         return Some(
             "a wildcard name can only be shown to be ours by DNS, which is not done here: give its certificate by files",

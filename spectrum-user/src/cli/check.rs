@@ -12,7 +12,7 @@ use super::{
 use crate::{
     acme::Challenges,
     config::{self, Diagnostic},
-    daemon::{Blocked, OPERATOR, Standing, certificates},
+    daemon::{AnswerStatus, Blocked, Hosts, OPERATOR, Standing, certificates, respond},
     dataplane::{
         image::{MapImage, image},
         netlink::Netlink,
@@ -39,9 +39,19 @@ struct Summary {
     access_rules: usize,
     pools: usize,
     steering_entries: usize,
+    /// Where challenges of directories are answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    challenges: Vec<Challenge>,
     /// In the databases of `[geo]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     networks: Vec<usize>,
+}
+
+#[derive(Serialize)]
+struct Challenge {
+    host: String,
+    #[serde(flatten)]
+    answer: AnswerStatus,
 }
 
 pub(super) async fn check(path: &Path, output: Output) -> anyhow::Result<ExitCode> {
@@ -61,6 +71,9 @@ pub(super) async fn check(path: &Path, output: Output) -> anyhow::Result<ExitCod
                         summary.pools,
                         summary.steering_entries
                     ));
+                    for Challenge { host, answer } in &summary.challenges {
+                        output::line(&format!("challenges for {host} are answered at {answer}\n"));
+                    }
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -90,9 +103,9 @@ async fn interfaces(node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What keeps TLS from being as the file wants it. Files of certificates change without the configuration, so none of it is
-/// an error.
-fn tls(desired: &DesiredState, node: &Node, path: &Path) -> Vec<Diagnostic> {
+/// What keeps TLS from being as the file wants it, and where challenges are answered. Files of certificates change without the
+/// configuration, so none of it is an error.
+fn tls(desired: &DesiredState, node: &Node, path: &Path) -> (Vec<Diagnostic>, Vec<Challenge>) {
     let (_, certificates) = certificates(node, SystemTime::now());
     // Nobody is asked, but what is missing is not the operator's to bring.
     let challenges = node.tls.acme.as_ref().map(|_| Arc::new(Challenges::default()) as _);
@@ -100,7 +113,17 @@ fn tls(desired: &DesiredState, node: &Node, path: &Path) -> Vec<Diagnostic> {
     let table = AppTable::new(desired, Arc::default(), &shared, None, &Metrics::new(1));
     let path = path.display().to_string();
     let note = |problem| Diagnostic::note(&path, problem, "it is served as soon as the files are in order".to_owned());
-    table.tls_problems().into_iter().map(note).collect()
+    let mut notes: Vec<_> = table.tls_problems().into_iter().map(note).collect();
+    let Some(acme) = &node.tls.acme else { return (notes, Vec::new()) };
+    let hosts = Hosts::of(&table, acme.challenge);
+    let asked_in_vain = |(host, why): (&str, &str)| {
+        let help = "nobody is asked for it until then".to_owned();
+        Diagnostic::note(&path, format!("{host}: no certificate from the directory: {why}"), help)
+    };
+    notes.extend(hosts.unanswered().map(asked_in_vain));
+    let answered = hosts.all_answers();
+    let challenges = answered.map(|(host, answer)| Challenge { host: host.to_owned(), answer: (&answer).into() });
+    (notes, challenges.collect())
 }
 
 /// Block rules that name where the operator is connected from.
@@ -116,19 +139,22 @@ fn cut_off(desired: &DesiredState, table: &Table, path: &Path) -> Vec<Diagnostic
 async fn checked(path: &Path) -> anyhow::Result<(Vec<Diagnostic>, Summary)> {
     let addresses = state::host_addresses()?;
     let config = config::load(path, &addresses)?;
-    let desired = state::desired(&config, &addresses)?;
+    let mut desired = state::desired(&config, &addresses)?;
+    respond(&mut desired, &config.node);
     interfaces(&config.node).await?;
     let databases = Databases::load(&config.node.geo, &|_| ()).map_err(|error| config.database_error(&error))?;
     let image = image(&desired, &MapImage::default())?;
+    let (told, challenges) = tls(&desired, &config.node, path);
     let summary = Summary {
         applications: desired.applications.len(),
         access_rules: desired.rules.len(),
         pools: desired.edge.pools.len(),
         steering_entries: image.steer.len(),
+        challenges,
         networks: databases.files.iter().map(|file| file.networks).collect(),
     };
     let mut notes = config.notes;
     notes.extend(cut_off(&desired, &databases.table, path));
-    notes.extend(tls(&desired, &config.node, path));
+    notes.extend(told);
     Ok((notes, summary))
 }

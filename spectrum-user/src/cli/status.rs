@@ -171,7 +171,8 @@ fn show_certificates(certificates: &[CertificateStatus]) {
 }
 
 fn show_acme(hosts: &[AcmeStatus]) {
-    let mut table = output::table(&["ASKED FOR AT THE DIRECTORY", "STATE", "UNTIL", "NEXT TRY", "PROBLEM"]);
+    let mut table =
+        output::table(&["ASKED FOR AT THE DIRECTORY", "STATE", "UNTIL", "NEXT TRY", "ANSWERED AT", "PROBLEM"]);
     let date = |seconds: Option<i64>| {
         let time = seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let time = time.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
@@ -183,6 +184,7 @@ fn show_acme(hosts: &[AcmeStatus]) {
             host.state.clone(),
             date(host.not_after),
             date(host.next_try),
+            host.answers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
             host.problem.clone().unwrap_or_default(),
         ]);
     }

@@ -16,7 +16,8 @@ pub(super) fn read(tls: &mut Table<'_>) -> Option<Acme> {
     let directory =
         table.require("directory", DIRECTORY, |table, key| table.parsed(key, directory).map(|found| found.value));
     let contact = table.list("contact", None, contact).map(|found| found.value).unwrap_or_default();
-    table.only("challenge", AcmeChallenge::TlsAlpn01.as_str(), &[AcmeChallenge::Http01.as_str()], ON_443);
+    let challenges = [AcmeChallenge::TlsAlpn01, AcmeChallenge::Http01].map(|kind| (kind.as_str(), kind));
+    let challenge = table.choice("challenge", &challenges).map(|found| found.value).unwrap_or_default();
     let root = table.parsed("root", text::absolute_path).map(|found| found.value);
     let key_types = [KeyType::EcdsaP256, KeyType::EcdsaP384].map(|key_type| (key_type.as_str(), key_type));
     let key_type = table.choice("key_type", &key_types).map(|found| found.value).unwrap_or_default();
@@ -26,14 +27,12 @@ pub(super) fn read(tls: &mut Table<'_>) -> Option<Acme> {
     Some(Acme {
         directory: directory?,
         contact: contact.into_iter().map(|found| found.value).collect(),
-        challenge: AcmeChallenge::TlsAlpn01,
+        challenge,
         root,
         external_account,
         key_type,
     })
 }
-
-const ON_443: &str = "write \"tls-alpn-01\": it is answered on port 443 of applications of which TLS ends here";
 
 fn directory(text: &str) -> Result<DirectoryUrl, Fault> {
     text.parse().map_err(|error| Fault::new(format!("`{text}` is no directory")).help(format!("{error}")))

@@ -12,14 +12,11 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::{
-    acme::{Challenges, HostReport, HostState, Keeper, Pace, Reports, certificates},
-    model::{self, Node},
-    proxy::{App, AppTable, EdgeAddr},
+    acme::{Challenges, HostReport, HostState, Keeper, Pace, Reports, certificates, impossible},
+    model::{self, AcmeChallenge, Node},
+    proxy::{App, AppTable, EdgeAddr, Owner},
     tls::{Challenged, certificates::Source, own_hosts},
 };
-
-/// Where a directory looks at the answer to TLS-ALPN-01 (RFC 8737, section 3).
-const PORT: u16 = 443;
 
 /// What `[tls.acme]` asks for, before anything runs.
 pub(super) struct Acme {
@@ -30,15 +27,28 @@ pub(super) struct Acme {
 
 /// Hostnames that terminate TLS here, and have no certificate from an operator's file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Hosts {
+pub struct Hosts {
     /// Sorted.
     pub(super) wanted: Vec<String>,
-    /// Those whose challenges nobody could answer, and the address where.
-    unanswered: BTreeMap<String, IpAddr>,
+    /// Those whose challenges nobody could answer, and why.
+    unanswered: BTreeMap<String, String>,
+    /// Where they are answered, of all of them.
+    answers: BTreeMap<String, Vec<Answer>>,
+}
+
+/// Where a directory may look, and meets an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub at: SocketAddr,
+    /// No application has the port: challenges are answered, and nothing else.
+    pub alone: bool,
 }
 
 /// Who hears which hostnames are wanted.
-pub(super) struct Wanted(watch::Sender<Vec<String>>);
+pub(super) struct Wanted {
+    hosts: watch::Sender<Vec<String>>,
+    challenge: AcmeChallenge,
+}
 
 impl Acme {
     pub(super) fn of(node: &Node) -> Option<Self> {
@@ -53,9 +63,10 @@ impl Acme {
     /// Orders and renews from now on: in the one process that does.
     pub(super) fn keep(self, table: &AppTable) -> anyhow::Result<(Keeper, Wanted)> {
         let Self { settings, state_dir, challenges } = self;
-        let (wanted, wishes) = watch::channel(Hosts::of(table).wanted);
+        let challenge = settings.challenge;
+        let (hosts, wishes) = watch::channel(Hosts::of(table, challenge).wanted);
         let keeper = Keeper::start(settings, &state_dir, wishes, challenges, Pace::default());
-        Ok((keeper.context("start the thread that asks for certificates")?, Wanted(wanted)))
+        Ok((keeper.context("start the thread that asks for certificates")?, Wanted { hosts, challenge }))
     }
 }
 
@@ -68,8 +79,8 @@ pub(super) fn source(node: &Node) -> Option<Source> {
 impl Wanted {
     /// Says which hostnames are wanted now.
     pub(super) fn follow(&self, table: &AppTable) {
-        let Hosts { wanted, .. } = Hosts::of(table);
-        self.0.send_if_modified(|before| {
+        let Hosts { wanted, .. } = Hosts::of(table, self.challenge);
+        self.hosts.send_if_modified(|before| {
             let changes = *before != wanted;
             *before = wanted;
             changes
@@ -78,18 +89,44 @@ impl Wanted {
 }
 
 impl Hosts {
-    pub(super) fn of(table: &AppTable) -> Self {
+    pub fn of(table: &AppTable, challenge: AcmeChallenge) -> Self {
         let certificates = table.tls().certificates.newest();
         let terminated = table.apps().filter(|app| app.edge_tls.is_some()).flat_map(|app| hosts_of(app));
         let names: BTreeSet<&str> = terminated.filter(|host| !certificates.has_own(host)).collect();
         let mut hosts = Self::default();
         for name in names {
-            match unanswered(table, name) {
+            // Of no kind of challenge: who orders tells why.
+            if impossible(name).is_some() {
+                hosts.wanted.push(name.to_owned());
+                continue;
+            }
+            let (answers, why): (Vec<_>, Vec<_>) = addresses(table, name)
+                .into_iter()
+                .map(|address| answer(table, challenge, name, address))
+                .partition(Result::is_ok);
+            hosts.answers.insert(name.to_owned(), answers.into_iter().filter_map(Result::ok).collect());
+            // A directory may look at any of them.
+            match why.into_iter().find_map(Result::err) {
                 None => hosts.wanted.push(name.to_owned()),
-                Some(address) => drop(hosts.unanswered.insert(name.to_owned(), address)),
+                Some(why) => drop(hosts.unanswered.insert(name.to_owned(), why)),
             }
         }
         hosts
+    }
+
+    /// Where the challenges of a hostname are answered.
+    pub(super) fn answers(&self, host: &str) -> &[Answer] {
+        self.answers.get(host).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The same of every hostname.
+    pub fn all_answers(&self) -> impl Iterator<Item = (&str, Answer)> {
+        self.answers.iter().flat_map(|(host, answers)| answers.iter().map(|answer| (&**host, *answer)))
+    }
+
+    /// Hostnames that nobody is asked for, and why.
+    pub fn unanswered(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.unanswered.iter().map(|(host, why)| (&**host, &**why))
     }
 
     /// How all of them stand, sorted.
@@ -97,13 +134,10 @@ impl Hosts {
         let mut all = reports.report();
         // A hostname may have become one of these since the reports were made.
         all.retain(|report| !self.unanswered.contains_key(&report.host));
-        all.extend(self.unanswered.iter().map(|(host, address)| HostReport {
+        all.extend(self.unanswered.iter().map(|(host, why)| HostReport {
             host: host.clone(),
             state: HostState::Impossible,
-            problem: Some(format!(
-                "no challenge can be answered: port {PORT} of its address {address} is no application's of which TLS ends \
-                 here; let one have it, or give the certificate by files"
-            )),
+            problem: Some(why.clone()),
             next_try: None,
             not_after: None,
         }));
@@ -117,21 +151,53 @@ fn hosts_of(app: &App) -> impl Iterator<Item = &str> {
     own_hosts(&app.config.hostname, &app.config.sni)
 }
 
-/// An address of this hostname where a directory would meet nobody who answers. It may look at any of them.
-fn unanswered(table: &AppTable, host: &str) -> Option<IpAddr> {
+/// Whether who asks for this name there meets an application of which TLS ends here.
+fn ends_tls(owner: &Owner, host: &str) -> bool {
+    owner.named(host).is_some_and(|app| app.edge_tls.is_some())
+}
+
+fn addresses(table: &AppTable, host: &str) -> BTreeSet<IpAddr> {
     let apps = table.apps().filter(|app| hosts_of(app).any(|name| name == host));
-    let mut addresses: Vec<IpAddr> = apps.flat_map(|app| app.config.addresses.iter().copied()).collect();
-    addresses.sort_unstable();
-    addresses.into_iter().find(|address| {
-        let owner = table.classify(EdgeAddr::new(SocketAddr::new(*address, PORT)));
-        owner.and_then(|owner| owner.named(host)).is_none_or(|app| app.edge_tls.is_none())
-    })
+    apps.flat_map(|app| app.config.addresses.iter().map(IpAddr::to_canonical)).collect()
+}
+
+/// What a directory meets at an address, or why that is nobody who answers.
+fn answer(table: &AppTable, challenge: AcmeChallenge, host: &str, address: IpAddr) -> Result<Answer, String> {
+    let at = SocketAddr::new(address, challenge.port());
+    let why = |whose: &str, what: &str| {
+        let port = challenge.port();
+        format!(
+            "no challenge can be answered: port {port} of its address {address} is {whose}; {what}, or give the certificate by \
+             files"
+        )
+    };
+    match table.classify(EdgeAddr::new(at)) {
+        // It is looked at what its clients ask for first, whatever it serves.
+        Some(owner) if challenge == AcmeChallenge::Http01 && owner.fallback().is_some() => {
+            Ok(Answer { at, alone: false })
+        }
+        Some(_) if challenge == AcmeChallenge::Http01 => Err(why(
+            "for clients of TLS alone, who choose an application by `sni`",
+            "let one of these be without `sni`, give them another port",
+        )),
+        Some(owner) if ends_tls(owner, host) => Ok(Answer { at, alone: false }),
+        Some(_) => Err(why(
+            "an application's of which TLS does not end here",
+            "end it here, write challenge = \"http-01\" under [tls.acme]",
+        )),
+        None if table.responders().find(EdgeAddr::new(at)).is_some() => Ok(Answer { at, alone: true }),
+        None => Err(why(
+            "a program's of this host, and is not taken from it",
+            "move that to another address or port and reload, let an application have the port",
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        acme::responders,
         model::{AppId, Application, DesiredState, TlsMode},
         proxy::testing::application,
         telemetry::Metrics,
@@ -147,34 +213,68 @@ mod tests {
         app
     }
 
-    fn hosts(applications: Vec<Application>) -> Hosts {
-        let state = DesiredState { applications, ..DesiredState::default() };
-        Hosts::of(&AppTable::new(&state, Arc::default(), &Shared::default(), None, &Metrics::new(1)))
+    fn hosts(applications: Vec<Application>, challenge: AcmeChallenge, listened: &str) -> Hosts {
+        let mut state = DesiredState { applications, ..DesiredState::default() };
+        state.responders = responders(&state, challenge, |at| at.to_string() == listened);
+        let table = AppTable::new(&state, Arc::default(), &Shared::default(), None, &Metrics::new(1));
+        Hosts::of(&table, challenge)
+    }
+
+    fn told(hosts: &Hosts) -> Vec<String> {
+        let answers = hosts.all_answers();
+        answers.map(|(host, Answer { at, alone })| format!("{host} {at} {alone}")).collect()
     }
 
     #[test]
     fn hostnames_that_terminate_tls_are_wanted_once_each() {
-        let hosts = hosts(vec![
+        let apps = vec![
             app("b.example", "192.0.2.1", 443, TlsMode::Flexible),
             app("a.example", "192.0.2.1", 8443, TlsMode::Strict),
             app("a.example", "192.0.2.2", 443, TlsMode::Full),
             app("c.example", "192.0.2.1", 22, TlsMode::Off),
-        ]);
+        ];
+        let hosts = hosts(apps, AcmeChallenge::TlsAlpn01, "");
         assert_eq!(hosts.wanted, ["a.example", "b.example"]);
         assert_eq!(hosts.report(&Reports::default()), []);
+        let expected =
+            ["a.example 192.0.2.1:443 false", "a.example 192.0.2.2:443 false", "b.example 192.0.2.1:443 false"];
+        assert_eq!(told(&hosts), expected);
+    }
+
+    #[test]
+    fn a_port_that_nobody_has_answers_for_the_hostname_whose_address_it_is() {
+        let apps = vec![
+            app("a.example", "192.0.2.1", 8443, TlsMode::Flexible),
+            app("b.example", "192.0.2.2", 80, TlsMode::Off),
+            app("b.example", "192.0.2.2", 8443, TlsMode::Flexible),
+        ];
+        let by_file = hosts(apps.clone(), AcmeChallenge::Http01, "");
+        assert_eq!(by_file.wanted, ["a.example", "b.example"]);
+        assert_eq!(told(&by_file), ["a.example 192.0.2.1:80 true", "b.example 192.0.2.2:80 false"]);
+        let by_tls = hosts(apps, AcmeChallenge::TlsAlpn01, "");
+        assert_eq!(told(&by_tls), ["a.example 192.0.2.1:443 true", "b.example 192.0.2.2:443 true"]);
     }
 
     #[test]
     fn a_hostname_is_not_asked_for_where_nobody_would_answer() {
-        let hosts = hosts(vec![
+        let apps = vec![
             app("a.example", "192.0.2.1", 8443, TlsMode::Flexible),
             app("b.example", "192.0.2.2", 8443, TlsMode::Flexible),
             app("c.example", "192.0.2.2", 443, TlsMode::Off),
-        ]);
+        ];
+        let hosts = hosts(apps, AcmeChallenge::TlsAlpn01, "192.0.2.1:443");
         assert_eq!(hosts.wanted, [""; 0]);
         let reports = hosts.report(&Reports::default());
         let told: Vec<_> = reports.iter().map(|report| (&*report.host, report.state)).collect();
         assert_eq!(told, [("a.example", HostState::Impossible), ("b.example", HostState::Impossible)]);
-        assert!(reports[1].problem.as_ref().unwrap().contains("port 443 of its address 192.0.2.2"), "{reports:?}");
+        let problem = |at: usize| reports[at].problem.clone().unwrap();
+        assert!(problem(0).contains("port 443 of its address 192.0.2.1 is a program's of this host"), "{reports:?}");
+        assert!(problem(1).contains("port 443 of its address 192.0.2.2 is an application's"), "{reports:?}");
+    }
+
+    #[test]
+    fn why_a_wildcard_name_gets_none_is_told_by_who_orders() {
+        let apps = vec![app("*.a.example", "192.0.2.1", 8443, TlsMode::Flexible)];
+        assert_eq!(hosts(apps, AcmeChallenge::TlsAlpn01, "").wanted, ["*.a.example"]);
     }
 }

@@ -15,12 +15,14 @@ mod operators;
 mod protection;
 mod quickstart;
 mod reload;
+mod responders;
 mod rules;
 mod running;
 pub mod sample_event;
 mod samples;
 mod servers;
 mod signals;
+mod sockets;
 mod spared;
 mod ssh;
 mod start;
@@ -41,17 +43,19 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, interval, timeout};
 
 pub use self::{
+    acme::Hosts,
     calls::{Asked, Call, Wishes},
     cut_off::{Blocked, CutOff, OPERATOR, Standing},
     geo::{DatabaseStatus, GeoReport},
     quickstart::{CONFIG as QUICKSTART_CONFIG, Origin},
     reload::Reloaded,
+    responders::respond,
     rules::{Refusal, RuleAnswer, RuleRequest, with_kept_rules},
     running::Running,
     samples::SampleReader,
     status::{
-        AcmeStatus, AppStatus, CertificateStatus, DaemonStatus, Flood, OriginStatus, Predecessor, Protection,
-        RuleStatus,
+        AcmeStatus, AnswerStatus, AppStatus, CertificateStatus, DaemonStatus, Flood, OriginStatus, Predecessor,
+        Protection, RuleStatus,
     },
     stream::{HANDED_OVER, Stream, Wanted},
     tls::certificates,
@@ -146,6 +150,7 @@ pub async fn run_with(
             },
             () = running.protection.due(), if !changes => running.protect(),
             () = running.auto.due(), if !upgrades => running.mitigate().await,
+            () = running.looks.due(), if !upgrades => Box::pin(running.give_back()).await,
             () = running.interfaces.changed(), if !upgrades => running.follow().await,
             () = running.diagnostics.pass_on() => {}
             sample = running.samples.next(), if !changes => running.see(sample).await,

@@ -8,8 +8,8 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Call, Source, View, mitigation::Auto, protection::Watch, samples::Samples, servers::Servers, succession::Draining,
-    upgrade::Upgrade,
+    Call, Source, View, mitigation::Auto, protection::Watch, responders::Looks, samples::Samples, servers::Servers,
+    succession::Draining, upgrade::Upgrade,
 };
 use crate::{
     dataplane::{
@@ -61,6 +61,7 @@ pub struct Running {
     /// Kept rules that mean nothing under this file.
     pub(super) left_out: Vec<LeftOut>,
     pub(super) auto: Auto,
+    pub(super) looks: Looks,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) view: Arc<View>,
     pub(super) drain: Duration,

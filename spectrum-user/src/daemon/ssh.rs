@@ -2,6 +2,8 @@
 
 use std::{fs, net::IpAddr};
 
+use super::sockets::socket;
+
 /// The peers of established connections to port 22.
 pub(super) fn addresses() -> Vec<IpAddr> {
     let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
@@ -9,24 +11,14 @@ pub(super) fn addresses() -> Vec<IpAddr> {
     texts.flat_map(|text| text.lines().filter_map(peer).collect::<Vec<_>>()).collect()
 }
 
-/// The other end of an established connection to port 22, out of a line of `/proc/net/tcp` (`tcp4_seq_show`,
-/// `net/ipv4/tcp_ipv4.c`): addresses are words in the byte order of the machine.
+/// The other end of an established connection to port 22, out of a line of the kernel's table.
 fn peer(line: &str) -> Option<IpAddr> {
-    let mut words = line.split_whitespace().skip(1);
-    let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-    let is_ssh = local.rsplit_once(':')?.1 == "0016" && state == "01";
-    let address = remote.rsplit_once(':').filter(|_| is_ssh)?.0;
-    let mut octets = Vec::new();
-    for at in (0..address.len()).step_by(8) {
-        let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
-        octets.extend(word.to_ne_bytes());
-    }
-    let address = match <[u8; 4]>::try_from(&*octets) {
-        Ok(octets) => IpAddr::from(octets),
-        Err(_) => IpAddr::from(<[u8; 16]>::try_from(&*octets).ok()?),
-    };
-    Some(address.to_canonical())
+    let socket = socket(line)?;
+    (socket.local.port() == 22 && socket.state == ESTABLISHED).then(|| socket.remote.ip())
 }
+
+/// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
+const ESTABLISHED: u8 = 1;
 
 #[cfg(test)]
 mod tests {

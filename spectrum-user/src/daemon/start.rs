@@ -15,6 +15,7 @@ use super::{
     operators,
     protection::Watch,
     require,
+    responders::{Looks, respond},
     rules::with_rules,
     samples::Samples,
     servers::Prepared,
@@ -125,7 +126,9 @@ fn refuse_cutting_off(
 
 /// The state that a configuration asks for on this host, and the addresses to be kept with it.
 pub(super) fn plan(config: &Config) -> anyhow::Result<state::Plan> {
-    Ok(state::plan(config, &state::host_addresses()?)?)
+    let mut plan = state::plan(config, &state::host_addresses()?)?;
+    respond(&mut plan.desired, &config.node);
+    Ok(plan)
 }
 
 /// What must be undone if a later step fails.
@@ -220,8 +223,8 @@ impl Starting {
             self.kernel.announce(socket)?;
         }
         let (acme_keeper, wanted) = acme.map(|acme| acme.keep(&table.borrow())).transpose()?.unzip();
-        if let Some(keeper) = &acme_keeper {
-            view.acme(keeper.reports());
+        if let (Some(keeper), Some(acme)) = (&acme_keeper, &node.tls.acme) {
+            view.acme(keeper.reports(), acme.challenge);
         }
         let tls_keeper = tls::keep(&table.subscribe(), store, shared, &telemetry.events, wanted)?;
         kept.confirm();
@@ -255,6 +258,7 @@ impl Starting {
             book,
             left_out,
             auto: Auto::default(),
+            looks: Looks::default(),
             calls,
             view,
             drain,

@@ -1,6 +1,7 @@
 //! What the daemon answers about itself: `GET /status` of the control socket, and the parts that others show too.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -9,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::GeoReport;
+use super::{
+    GeoReport,
+    acme::{Answer, Hosts},
+};
 use crate::{
     acme::HostReport,
     dataplane::status::ReasonCount,
@@ -148,12 +152,23 @@ pub struct CertificateStatus {
     pub problems: Vec<String>,
 }
 
+/// A port of an edge address where challenges are answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerStatus {
+    pub at: SocketAddr,
+    /// No application has the port: challenges are answered, and nothing else.
+    pub alone: bool,
+}
+
 /// A hostname that a certificate is asked for at a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcmeStatus {
     pub host: String,
     /// `absent`, `ordering`, `held`, `expired` or `impossible`.
     pub state: String,
+    /// Where its challenges are answered.
+    #[serde(default)]
+    pub answers: Vec<AnswerStatus>,
     /// Why the last try came to nothing, or why there can be none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
@@ -237,10 +252,23 @@ impl From<CertificateReport> for CertificateStatus {
     }
 }
 
-impl From<HostReport> for AcmeStatus {
-    fn from(report: HostReport) -> Self {
+impl From<&Answer> for AnswerStatus {
+    fn from(answer: &Answer) -> Self {
+        Self { at: answer.at, alone: answer.alone }
+    }
+}
+
+impl fmt::Display for AnswerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.at, if self.alone { " (for nothing else)" } else { "" })
+    }
+}
+
+impl AcmeStatus {
+    pub(super) fn new(report: HostReport, hosts: &Hosts) -> Self {
         let seconds = |time| OffsetDateTime::from(time).unix_timestamp();
         Self {
+            answers: hosts.answers(&report.host).iter().map(AnswerStatus::from).collect(),
             host: report.host,
             state: report.state.as_str().to_owned(),
             problem: report.problem,

@@ -29,7 +29,7 @@ use crate::{
         status::{self, ReasonCount},
     },
     geo::Databases,
-    model::{AppId, Application, DesiredState, Instance, Node, Target},
+    model::{AcmeChallenge, AppId, Application, DesiredState, Instance, Node, Target},
     origins::Endpoint,
     proxy::AppTable,
     shield,
@@ -48,7 +48,7 @@ pub struct View {
     pub(super) samples: Feed,
     successor: OnceLock<u32>,
     /// None: no certificates are asked for at a directory.
-    acme: OnceLock<Reports>,
+    acme: OnceLock<(Reports, AcmeChallenge)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -95,8 +95,8 @@ impl View {
     }
 
     /// How certificates stand that are asked for.
-    pub(super) fn acme(&self, reports: Reports) {
-        let _ = self.acme.set(reports);
+    pub(super) fn acme(&self, reports: Reports, challenge: AcmeChallenge) {
+        let _ = self.acme.set((reports, challenge));
     }
 
     pub(super) fn set_ready(&self, ready: bool) {
@@ -271,7 +271,7 @@ impl View {
             .map(|(app, packets)| AppStatus::of(&app, &self.metrics.app(&app), packets, &self.origins(app.id)))
             .collect();
         let progress = self.read(Clone::clone);
-        let asked = self.asked_for();
+        let (hosts, asked) = self.asked_for();
         let asked_in_vain = asked.iter().filter_map(|report| {
             let problem = report.problem.as_ref()?;
             Some(format!("{}: no certificate from the directory: {problem}", report.host))
@@ -291,7 +291,7 @@ impl View {
             geo: progress.geo,
             listening: self.listening,
             certificates: self.certificates(),
-            acme: asked.into_iter().map(AcmeStatus::from).collect(),
+            acme: asked.into_iter().map(|report| AcmeStatus::new(report, &hosts)).collect(),
             applications,
             rules: progress.held,
             left_out: progress.left_out,
@@ -306,10 +306,12 @@ impl View {
     }
 
     /// How it stands with the hostnames that certificates are asked for.
-    fn asked_for(&self) -> Vec<HostReport> {
-        let Some(reports) = self.acme.get() else { return Vec::new() };
+    fn asked_for(&self) -> (Hosts, Vec<HostReport>) {
+        let Some((reports, challenge)) = self.acme.get() else { return Default::default() };
         let table = self.table.borrow().clone();
-        Hosts::of(&table).report(reports)
+        let hosts = Hosts::of(&table, *challenge);
+        let reports = hosts.report(reports);
+        (hosts, reports)
     }
 
     /// The origins of an application, as they are now.

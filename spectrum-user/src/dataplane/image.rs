@@ -16,7 +16,10 @@ use spectrum_common::{
     limits, sketch, steer,
 };
 
-use super::numbers::{self, Exhausted, Names, Space};
+use super::{
+    numbers::{self, Exhausted, Names, Space},
+    responders,
+};
 use crate::model::{
     AccessRule, Application, ClosedPorts, DesiredState, Leaders, PacketRate, RuleMode, Scope, SynCookies, Target,
     Transport, UdpFragments, ZoneId,
@@ -108,6 +111,7 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
     closed_pools(desired, &mut image.steer);
     let leaders = Leaders::of(desired);
     let by_class: Vec<&AccessRule> = desired.rules.iter().filter(|rule| rule.target.prefix().is_none()).collect();
+    let mut values = BTreeMap::new();
     for app in &desired.applications {
         let flags = flags(app, desired.edge.udp_fragments, &by_class);
         let value = SteerValue { app: number(&apps, app.id.bytes()), zone: zone_number(app.zone)?, flags };
@@ -115,7 +119,9 @@ pub fn image(desired: &DesiredState, have: &MapImage) -> Result<MapImage, ImageE
             image.policies.insert(value.app, policy(app));
         }
         image.steer.extend(steer_prefixes(app, &leaders).map(|prefix| (prefix, value)));
+        values.insert(app.id, value);
     }
+    responders::add(&desired.responders, &values, &mut image.steer);
     let mut v4 = BTreeMap::new();
     let mut v6 = BTreeMap::new();
     for rule in &desired.rules {

@@ -39,6 +39,7 @@ fn desired(applications: Vec<Application>, rules: Vec<AccessRule>) -> DesiredSta
         zones: vec![zone("example.com")],
         applications,
         rules,
+        ..DesiredState::default()
     }
 }
 

@@ -26,6 +26,7 @@ pub mod object;
 pub mod pins;
 pub mod probe;
 mod read;
+mod responders;
 pub mod rule_table;
 pub mod rules;
 pub mod status;

@@ -1,6 +1,8 @@
 //! Where certificates come from that nobody puts into a folder: an ACME directory (RFC 8555), and the account there.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
+
+use super::AppId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acme {
@@ -16,13 +18,23 @@ pub struct Acme {
 }
 
 /// How it is shown that a hostname is ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AcmeChallenge {
     /// By a certificate on port 443 (RFC 8737).
     #[default]
     TlsAlpn01,
     /// By a file on port 80 (RFC 8555, section 8.3).
     Http01,
+}
+
+/// A port of an edge address that no application has, and where challenges alone are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Responder {
+    /// Canonical.
+    pub address: IpAddr,
+    pub challenge: AcmeChallenge,
+    /// Whose access rules, limits and counters hold there.
+    pub app: AppId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +93,14 @@ impl AcmeChallenge {
         match self {
             Self::TlsAlpn01 => "tls-alpn-01",
             Self::Http01 => "http-01",
+        }
+    }
+
+    /// Where a directory looks: the standards leave no choice.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::TlsAlpn01 => 443,
+            Self::Http01 => 80,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{AccessRule, AppId, Application, Edge, PortRange, Transport, ZoneId};
+use super::{AccessRule, AppId, Application, Edge, PortRange, Responder, Transport, ZoneId};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DesiredState {
@@ -15,6 +15,8 @@ pub struct DesiredState {
     /// `sni`, and are one to the kernel: the same zone, `ip_firewall`, `syn_cookies` and rates.
     pub applications: Vec<Application>,
     pub rules: Vec<AccessRule>,
+    /// None of them at an (edge address, port) of an application.
+    pub responders: Vec<Responder>,
 }
 
 /// Which application stands for all that share an address and its ports: what the kernel counts, it counts for this one.

@@ -22,7 +22,7 @@ mod server_names;
 mod shield;
 mod tls;
 
-pub use acme::{Acme, AcmeChallenge, DirectoryUrl, ExternalAccount, InvalidDirectoryUrl, KeyType};
+pub use acme::{Acme, AcmeChallenge, DirectoryUrl, ExternalAccount, InvalidDirectoryUrl, KeyType, Responder};
 pub use address::no_host;
 pub use application::{Application, Keepalive, Rates, SpliceMode, SynCookies, Timeouts, UdpFilters};
 pub use desired::{DesiredState, Leaders, Zone};

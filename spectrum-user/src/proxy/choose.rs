@@ -21,7 +21,7 @@ use super::{
     worker::Worker,
 };
 use crate::tls::{
-    ClientTls, Look, Refused,
+    ClientHandshake, Look, Refused,
     hello::{self, Version, Why},
 };
 
@@ -32,7 +32,7 @@ pub(super) async fn choose(
     client: &TcpStream,
     address: ClientAddr,
     sharers: &Sharers,
-    facts: &mut ClientTls,
+    facts: &mut ClientHandshake,
 ) -> Result<Arc<App>, Failure> {
     let limits = worker.table().tls().handshakes;
     let under_way = worker.handshakes.enter(limits, address.ip(), connection)?;

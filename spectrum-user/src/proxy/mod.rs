@@ -8,6 +8,7 @@ mod address;
 mod announce;
 mod app;
 mod arrivals;
+mod beside;
 mod choose;
 mod connection;
 mod dial;
@@ -20,6 +21,7 @@ mod owner;
 mod patience;
 mod record;
 mod relay;
+mod responder;
 mod serve;
 mod table;
 #[cfg(test)]

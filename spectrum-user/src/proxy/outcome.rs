@@ -1,6 +1,6 @@
 //! How a connection ended, and the product's status code for it: decided in one place.
 
-use std::io;
+use std::{io, time::Duration};
 
 use super::{By, OriginAddr, dial::DialError, headcount::Reached, tls::ClientTlsError};
 use crate::telemetry::{EventKind, Matched};
@@ -37,6 +37,11 @@ pub(super) enum Failure {
     Shed,
     #[error("a directory has looked at the answer to its challenge")]
     Challenge,
+    /// Where nothing but challenges is answered.
+    #[error("the client asks for no challenge, and nothing else is answered here")]
+    NoChallenge,
+    #[error("no request within {0:?} where challenges are answered")]
+    ChallengeLate(Duration),
     #[error("the client's TLS broke: {0}")]
     ClientTls(rustls::Error),
     #[error("the origin's TLS broke: {0}")]
@@ -86,7 +91,13 @@ impl Outcome {
             Self::Failed(Failure::Origin(error)) => origin_status(error),
             Self::Failed(Failure::Client(error)) => client_status(error),
             Self::Aborted { panicking: true } => 500,
-            Self::Failed(Failure::Unclassified | Failure::Crowded(_) | Failure::Drained)
+            Self::Failed(
+                Failure::Unclassified
+                | Failure::Crowded(_)
+                | Failure::NoChallenge
+                | Failure::ChallengeLate(_)
+                | Failure::Drained,
+            )
             | Self::Aborted { panicking: false } => 999,
         }
     }
@@ -102,7 +113,13 @@ impl Outcome {
 
     pub(super) fn event(&self) -> EventKind {
         match self {
-            Self::Failed(Failure::Denied(_) | Failure::Revoked(_) | Failure::Crowded(_)) => EventKind::ClientFiltered,
+            Self::Failed(
+                Failure::Denied(_)
+                | Failure::Revoked(_)
+                | Failure::Crowded(_)
+                | Failure::NoChallenge
+                | Failure::ChallengeLate(_),
+            ) => EventKind::ClientFiltered,
             Self::Failed(Failure::Handshake(_) | Failure::Handshakes(_) | Failure::Shed | Failure::ClientTls(_)) => {
                 EventKind::TlsError
             }
@@ -136,6 +153,8 @@ impl Failure {
             Self::Handshakes(Reached::PerClient) => "max_handshakes_per_ip",
             Self::Shed => "handshake_shed",
             Self::Challenge => "acme_challenge",
+            Self::NoChallenge => "no_challenge",
+            Self::ChallengeLate(_) => "challenge_timeout",
             Self::ClientTls(_) => "client_tls_error",
             Self::OriginTls(_) => "origin_tls_error",
             Self::Client(error) if error.kind() == io::ErrorKind::ConnectionReset => "client_reset",
@@ -153,7 +172,11 @@ impl Failure {
         use ClientTlsError::{Failed, Refused, TooLong};
         !matches!(
             self,
-            Self::Idle | Self::Challenge | Self::ClientTls(_) | Self::Handshake(Refused(_) | Failed(_) | TooLong)
+            Self::Idle
+                | Self::Challenge
+                | Self::NoChallenge
+                | Self::ClientTls(_)
+                | Self::Handshake(Refused(_) | Failed(_) | TooLong)
         )
     }
 
@@ -212,7 +235,7 @@ mod tests {
             telemetry::{DIAL_ERRORS, TLS_ERRORS},
             tls::{Fault, Refused},
         };
-        let late = std::time::Duration::from_secs(1);
+        let late = Duration::from_secs(1);
         let broken = || io::Error::from_raw_os_error(libc::EPIPE);
         let other = || rustls::Error::General(String::new());
         for failure in [
@@ -220,6 +243,7 @@ mod tests {
             Failure::Handshake(Refused::NoCertificate.into()),
             Failure::Handshake(Refused::NoAuthorities.into()),
             Failure::Handshake(Refused::NothingInCommon.into()),
+            Failure::Handshake(Refused::NoChallenge.into()),
             Failure::Handshake(ClientTlsError::Late(late)),
             Failure::Handshake(ClientTlsError::TooLong),
             Failure::Handshake(ClientTlsError::Failed(other())),

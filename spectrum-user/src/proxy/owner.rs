@@ -43,6 +43,23 @@ impl Owner {
         }
     }
 
+    /// The application of a client that asks for nothing that another one has, and of one that speaks no TLS.
+    pub fn fallback(&self) -> Option<&Arc<App>> {
+        match self {
+            Self::One(app) => Some(app),
+            Self::ByName(sharers) => sharers.fallback(),
+        }
+    }
+
+    /// All of them.
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<App>> {
+        let (one, named) = match self {
+            Self::One(app) => (Some(app), &[][..]),
+            Self::ByName(sharers) => (sharers.fallback.as_ref(), &sharers.named[..]),
+        };
+        one.into_iter().chain(named)
+    }
+
     /// The application that a client gets who asks for this name, in lower case.
     pub fn named(&self, name: &str) -> Option<&Arc<App>> {
         match self {

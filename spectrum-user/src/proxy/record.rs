@@ -167,6 +167,8 @@ impl Record {
             match outcome {
                 Outcome::Failed(Failure::Denied(_) | Failure::Revoked(_)) => shard.denied.add(1),
                 Outcome::Failed(Failure::Crowded(_)) => shard.limited.add(1),
+                Outcome::Failed(Failure::Challenge) => shard.challenges.add(1),
+                Outcome::Failed(Failure::NoChallenge | Failure::ChallengeLate(_)) => shard.no_challenges.add(1),
                 Outcome::Failed(Failure::Dial(_, error)) => {
                     let how = (error.status(), error.reason());
                     let slot = DIAL_ERRORS.iter().position(|known| *known == how);

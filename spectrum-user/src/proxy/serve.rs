@@ -1,6 +1,6 @@
 //! The life of one connection, as the specification tells it.
 
-use std::{pin::pin, rc::Rc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::{
     Access, App, ClientAddr, EdgeAddr, Owner,
     announce::announce,
+    beside,
     choose::choose,
     connection::{Connection, Place},
     dial::{DialError, Dialled, dial},
@@ -16,6 +17,7 @@ use super::{
     patience::while_client_stays,
     record::Record,
     relay,
+    responder::Caller,
     worker::Worker,
     wrapped::Wrapped,
 };
@@ -51,8 +53,14 @@ async fn run(
     record: &mut Record,
 ) -> Result<(), Failure> {
     let table = worker.table();
-    let owner = table.classify(edge).ok_or(Failure::Unclassified)?;
-    // The rules of one are those of all: nobody who is blocked is asked for a name.
+    // The rules of one who shares are those of all: nobody who is blocked is asked for a name.
+    let (owner, challenge) = match table.classify(edge) {
+        Some(owner) => (owner.clone(), None),
+        None => {
+            let (challenge, app) = table.responders().find(edge).ok_or(Failure::Unclassified)?;
+            (Owner::One(Arc::clone(app)), Some(challenge))
+        }
+    };
     let leader = owner.leader();
     connection.classified(leader);
     match table.access(leader, address) {
@@ -66,7 +74,7 @@ async fn run(
             return Err(Failure::Denied(outcome::blocked(by)));
         }
     }
-    let owner = owner.clone();
+    let asked = beside::asked(&table, edge);
     drop(table);
     let app = match owner {
         Owner::One(app) => app,
@@ -83,6 +91,14 @@ async fn run(
     #[cfg(test)]
     assert!(app.config.hostname != PANICS, "as the test wants");
     guard_as_asked(client, &app);
+    // Both of their own, and on the heap: hardly any connection needs them.
+    if let Some(challenge) = challenge {
+        let caller = Caller { worker, connection, app: &app, client, address };
+        return Err(Box::pin(caller.answer(challenge, record)).await);
+    }
+    if let Some(challenged) = asked {
+        Box::pin(beside::answer(&*challenged, connection, client)).await?;
+    }
     match &app.edge_tls {
         // Of its own, and on the heap: what TLS needs is no part of a connection without it.
         Some(edge_tls) => {

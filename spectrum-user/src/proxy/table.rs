@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use spectrum_common::geo::Class;
 
-use super::{Access, AccessRules, App, ClientAddr, EdgeAddr, Owner};
+use super::{Access, AccessRules, App, ClientAddr, EdgeAddr, Owner, responder::Responders};
 use crate::{
     geo::{Databases, Whereabouts},
     model::{AppId, DesiredState, PortRange, Transport},
@@ -26,6 +26,7 @@ pub struct AppTable {
     rules: AccessRules,
     geo: Arc<Databases>,
     pools: Arc<[IpNet]>,
+    responders: Arc<Responders>,
     /// What the TLS of all of them has in common.
     tls: Shared,
 }
@@ -61,6 +62,7 @@ impl AppTable {
         metrics.prune();
         Self {
             edge: Arc::new(sorted.collect()),
+            responders: Arc::new(Responders::new(&state.responders, &apps)),
             apps: Arc::new(apps),
             rules: AccessRules::new(&state.rules),
             geo,
@@ -78,6 +80,7 @@ impl AppTable {
             rules,
             geo: Arc::clone(&self.geo),
             pools: Arc::clone(&self.pools),
+            responders: Arc::clone(&self.responders),
             tls: self.tls.clone(),
         }
     }
@@ -111,6 +114,20 @@ impl AppTable {
         let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
         let (ports, owner) = ranges.get(after.checked_sub(1)?)?;
         ports.contains(edge.port()).then_some(owner)
+    }
+
+    /// Ports where challenges alone are answered.
+    pub(crate) fn responders(&self) -> &Responders {
+        &self.responders
+    }
+
+    /// Whether an application that wants a certificate for this host has this address.
+    pub(super) fn is_of(&self, host: &str, address: IpAddr) -> bool {
+        let mut owners = self.edge.get(&address).into_iter().flatten();
+        let has = |app: &Arc<App>| {
+            tls::own_hosts(&app.config.hostname, &app.config.sni).any(|own| own.eq_ignore_ascii_case(host))
+        };
+        owners.any(|(_, owner)| owner.apps().any(has))
     }
 
     /// An application that is in the table.

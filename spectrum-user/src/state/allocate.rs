@@ -34,6 +34,8 @@ pub fn allocate(
         zones: config.zones.clone(),
         applications,
         rules: config.rules.clone(),
+        // What else this host listens on is not known here.
+        responders: Vec::new(),
     };
     Ok((desired, assignments))
 }

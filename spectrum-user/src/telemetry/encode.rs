@@ -16,13 +16,23 @@ pub(super) struct ProxyCollector(pub(super) Metrics);
 
 type Read = fn(&AppShard) -> &Counter;
 
-const APP_COUNTERS: [(&str, &str, Read); 5] = [
+const APP_COUNTERS: [(&str, &str, Read); 7] = [
     ("spectrum_connections_opened", "Connections accepted and given to an application", |s| &s.opened),
     ("spectrum_connections_closed", "Of those, connections that ended, however they did", |s| &s.closed),
     ("spectrum_connections_denied", "Of those, connections that an access rule closed", |s| &s.denied),
     ("spectrum_connections_limited", "Of those, connections over max_connections or max_connections_per_ip", |s| {
         &s.limited
     }),
+    (
+        "spectrum_challenges_answered",
+        "Of those, connections of directories that have seen the answer to their challenge",
+        |s| &s.challenges,
+    ),
+    (
+        "spectrum_challenges_none",
+        "Of those, connections by HTTP for something else where challenges alone are answered",
+        |s| &s.no_challenges,
+    ),
     ("spectrum_spliced_bytes", "Bytes of either direction that never were in this process's memory", |s| {
         &s.spliced_bytes
     }),

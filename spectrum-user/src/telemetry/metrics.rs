@@ -49,8 +49,9 @@ pub const HANDSHAKES: [(&str, bool); 6] = [
 ];
 
 /// How TLS with a client fails, by the product's status and this project's reason, in the order of [`AppShard::tls_errors`].
-pub const TLS_ERRORS: [(u16, &str); 15] = [
+pub const TLS_ERRORS: [(u16, &str); 16] = [
     (400, "client_asks_for_another_name"),
+    (443, "client_asks_for_no_challenge"),
     (443, "client_handshake_timeout"),
     (443, "client_handshake_too_long"),
     (443, "client_certificate_missing"),
@@ -100,6 +101,10 @@ pub struct AppShard {
     pub denied: Counter,
     /// Turned away because the application, or the client, had as many connections as it may.
     pub limited: Counter,
+    /// Directories that have seen the answer to their challenge.
+    pub challenges: Counter,
+    /// Turned away where challenges alone are answered.
+    pub no_challenges: Counter,
     /// Read from clients.
     pub client_bytes: Counter,
     /// Read from origins.

@@ -61,6 +61,9 @@ pub enum Refused {
     /// None of its suites is ours, or it can verify none of the application's certificates.
     #[error("the client and the edge have nothing in common")]
     NothingInCommon,
+    /// Of a port where nothing but challenges is answered.
+    #[error("the client asks for no challenge where nothing else is answered")]
+    NoChallenge,
 }
 
 impl Edge {
@@ -86,8 +89,7 @@ impl Edge {
     pub fn config(&self, hello: &ClientHello<'_>) -> Result<Arc<ServerConfig>, Refused> {
         // Of all hostnames: where this application has port 443, others may have none.
         if let Some(challenges) = self.shared.challenges.as_ref().filter(|_| challenge::is_asked(hello)) {
-            let certificate = hello.server_name().and_then(|name| challenges.certificate(name));
-            return certificate.and_then(challenge::config).ok_or(Refused::WrongName);
+            return challenge::answer_challenge(&**challenges, hello);
         }
         let certificates = self.shared.certificates.newest();
         let own = self.names.certificates(&certificates, hello.server_name()).ok_or(Refused::NoCertificate)?;

@@ -21,7 +21,7 @@ mod shared;
 pub mod tickets;
 mod words;
 
-pub use challenge::{ALPN, Challenged};
+pub use challenge::{ALPN, Challenged, Http01, answer_challenge};
 pub use edge::{Edge, Refused};
 pub use facts::{ClientHandshake, Identity, OriginHandshake};
 pub use hello::{ClientHello, Look, look};

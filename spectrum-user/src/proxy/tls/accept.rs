@@ -25,7 +25,7 @@ use crate::tls::Look;
 use crate::tls::{ALPN, ClientHandshake, Edge, Refused, hello};
 
 /// What a client may send before the handshake is over: its hello, and a chain of certificates where it is asked for one.
-const MOST: usize = 2 * hello::LONGEST;
+pub(super) const MOST: usize = 2 * hello::LONGEST;
 const MOST_WITH_CERTIFICATE: usize = MOST + (64 << 10);
 
 /// Why there was no handshake.
@@ -51,7 +51,7 @@ impl ClientTlsError {
         match self {
             Self::Refused(Refused::WrongName) => 400,
             Self::Refused(Refused::NoCertificate | Refused::NoAuthorities) => 540,
-            Self::Refused(Refused::NothingInCommon)
+            Self::Refused(Refused::NothingInCommon | Refused::NoChallenge)
             | Self::Late(_)
             | Self::TooLong
             | Self::Failed(_)
@@ -74,6 +74,7 @@ impl ClientTlsError {
             Self::Refused(Refused::NoCertificate) => "no_certificate",
             Self::Refused(Refused::NoAuthorities) => "no_client_ca",
             Self::Refused(Refused::NothingInCommon) => "client_handshake_nothing_in_common",
+            Self::Refused(Refused::NoChallenge) => "client_asks_for_no_challenge",
             Self::Late(_) => "client_handshake_timeout",
             Self::TooLong => "client_handshake_too_long",
             Self::Failed(error) => match error {
@@ -169,7 +170,9 @@ pub(crate) fn tell(client: &TcpStream, error: &ClientTlsError, refusal: Option<u
         ClientTlsError::Refused(Refused::WrongName) => UNRECOGNIZED_NAME,
         ClientTlsError::Refused(Refused::NoCertificate) => INTERNAL_ERROR,
         ClientTlsError::Refused(Refused::NoAuthorities) => ACCESS_DENIED,
-        ClientTlsError::Refused(Refused::NothingInCommon) => refusal.unwrap_or(HANDSHAKE_FAILURE),
+        ClientTlsError::Refused(Refused::NothingInCommon | Refused::NoChallenge) => {
+            refusal.unwrap_or(HANDSHAKE_FAILURE)
+        }
         ClientTlsError::TooLong => DECODE_ERROR,
         // Of a first message that is none: rustls leaves the answer to us.
         ClientTlsError::Failed(

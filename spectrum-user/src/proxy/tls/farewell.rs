@@ -16,6 +16,8 @@ pub(crate) const PROTOCOL_VERSION: u8 = 70;
 pub(crate) const INTERNAL_ERROR: u8 = 80;
 pub(crate) const MISSING_EXTENSION: u8 = 109;
 pub(crate) const UNRECOGNIZED_NAME: u8 = 112;
+/// RFC 7301, section 3.2.
+pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// The level of an alert that ends a connection.
 const FATAL: u8 = 2;

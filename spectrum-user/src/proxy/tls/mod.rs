@@ -3,6 +3,7 @@
 //! Deliberately not here: certificates and what is asked of them (`crate::tls`), and the bytes afterwards (`relay`).
 
 mod accept;
+mod challenge;
 mod farewell;
 mod first;
 mod offer;
@@ -13,6 +14,7 @@ mod wire;
 
 pub(super) use self::{
     accept::{ClientTlsError, accept, tell},
+    challenge::show,
     farewell::{DECODE_ERROR, alert, farewell},
     first::refusal,
     offer::{OriginTlsError, offer},

@@ -15,6 +15,8 @@ pub(super) struct Book {
     pub(super) life: Duration,
     pub(super) ahead: Duration,
     pub(super) external: Option<(String, Vec<u8>)>,
+    /// It does not look at what is shown yet.
+    pub(super) waits: bool,
     pub(super) asked: HashMap<String, usize>,
     /// Handed out and not used.
     pub(super) nonces: HashSet<String>,
@@ -65,6 +67,7 @@ impl Default for Book {
             life: Duration::from_hours(90 * 24),
             ahead: Duration::ZERO,
             external: None,
+            waits: false,
             asked: HashMap::new(),
             nonces: HashSet::new(),
             accounts: BTreeMap::new(),

@@ -113,6 +113,16 @@ impl Directory {
         (book.life, book.ahead) = (life, ahead);
     }
 
+    /// Whether it takes its time before it looks at what is shown: orders stay open meanwhile.
+    pub fn wait(&self, waits: bool) {
+        self.book().waits = waits;
+    }
+
+    /// Of the newest order for this name.
+    pub fn token(&self, host: &str) -> Option<String> {
+        self.book().orders.iter().rev().find(|order| order.host == host).map(|order| order.token.clone())
+    }
+
     /// Accounts need this binding from now on (RFC 8555, section 7.3.4).
     pub fn bind_accounts(&self, key_id: &str, key: &[u8]) {
         self.book().external = Some((key_id.to_owned(), key.to_vec()));

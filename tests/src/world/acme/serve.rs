@@ -1,6 +1,6 @@
 //! Requests and answers of the directory (RFC 8555, section 7).
 
-use std::{convert::Infallible, future::pending, net::TcpListener, sync::Arc};
+use std::{convert::Infallible, future::pending, net::TcpListener, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -229,6 +229,9 @@ fn challenge(number: usize, kind: &str, account: usize, shared: &Arc<Shared>) ->
 
 /// Looks at what is shown, and notes what it saw.
 async fn judge(number: usize, kind: &'static str, shared: Arc<Shared>) {
+    while shared.book().waits {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let (host, token, shown, place) = {
         let book = shared.book();
         let order = &book.orders[number];

@@ -71,7 +71,7 @@ fn file(mut stream: TcpStream, challenges: &Challenges) -> io::Result<()> {
     let (mut read, mut part) = (Vec::new(), [0; 16]);
     loop {
         match http01(&read, challenges) {
-            Http01::Answer(answer) => return stream.write_all(&answer),
+            Http01::Shown(answer) | Http01::Refused(answer) => return stream.write_all(&answer),
             Http01::More => match stream.read(&mut part)? {
                 0 => return Ok(()),
                 length => read.extend_from_slice(&part[..length]),

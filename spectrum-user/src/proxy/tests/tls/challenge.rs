@@ -3,7 +3,7 @@
 use rustls::sign::CertifiedKey;
 
 use super::*;
-use crate::tls::{ALPN, Challenged};
+use crate::tls::{ALPN, Challenged, Http01};
 
 /// Of another hostname than the application's: its own applications may be on other ports.
 const OTHER: &str = "other.example.com";
@@ -15,6 +15,18 @@ struct Open(Arc<CertifiedKey>);
 impl Challenged for Open {
     fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
         (host == OTHER).then(|| Arc::clone(&self.0))
+    }
+
+    fn has_file(&self, _: &dyn Fn(&str) -> bool) -> bool {
+        false
+    }
+
+    fn http01(&self, _: &[u8]) -> Http01 {
+        Http01::Refused(Vec::new())
+    }
+
+    fn may_begin_http01(&self, _: &[u8]) -> bool {
+        false
     }
 }
 
