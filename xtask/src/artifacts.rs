@@ -46,14 +46,14 @@ impl TestBinary {
 
 /// Builds libraries, binaries and tests of userspace. The object must have been built before: the binary carries it.
 pub(crate) fn build(workspace: &Workspace) -> Result<Artifacts> {
-    build_with(workspace, &["--tests"])
+    build_with(workspace, "--tests")
 }
 
 /// The same with no tests but those that Cargo is told to build.
-pub(crate) fn build_with(workspace: &Workspace, tests: &[&str]) -> Result<Artifacts> {
+pub(crate) fn build_with(workspace: &Workspace, tests: &str) -> Result<Artifacts> {
     step("userspace and its tests", || {
         let mut cargo = workspace.cargo("build");
-        cargo.args(USERSPACE).args(["--lib", "--bins", "--message-format=json-render-diagnostics"]).args(tests);
+        cargo.args(USERSPACE).args(["--lib", "--bins", tests, "--message-format=json-render-diagnostics"]);
         collect(&messages(&mut cargo)?, workspace)
     })
 }
