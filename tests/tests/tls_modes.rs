@@ -251,8 +251,8 @@ impl Recorded {
         Self { socket, read: Vec::new() }
     }
 
-    /// Records of the length that a `KeyUpdate` has (RFC 8446, section 4.6.3: five bytes) with its type and its tag; nothing
-    /// else that is sent here has it.
+    /// Records of the length that a `KeyUpdate` has (RFC 8446, section 4.6.3: five bytes) with its type and its tag.
+    /// Nothing else that is sent here has it.
     fn key_updates(&self) -> usize {
         let (mut rest, mut found) = (&self.read[..], 0);
         while let [0x14..=0x17, 3, _, high, low, behind @ ..] = rest {
