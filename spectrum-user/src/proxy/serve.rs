@@ -12,6 +12,7 @@ use super::{
     choose::choose,
     connection::{Connection, Place},
     dial::{DialError, Dialled, dial},
+    headcount::Counted,
     leg::Leg,
     outcome::{self, Failure, Outcome},
     patience::while_client_stays,
@@ -21,7 +22,11 @@ use super::{
     worker::Worker,
     wrapped::Wrapped,
 };
-use crate::{listen::guard, model::Timeouts};
+use crate::{
+    listen::guard,
+    model::{AcmeChallenge, Timeouts},
+    tls::Challenged,
+};
 
 /// Serves a connection until it is closed. Both legs are closed when this returns, and the record says how.
 pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: ClientAddr, place: Place) {
@@ -53,14 +58,8 @@ async fn run(
     record: &mut Record,
 ) -> Result<(), Failure> {
     let table = worker.table();
+    let (owner, challenge) = table.serving(edge).ok_or(Failure::Unclassified)?;
     // The rules of one who shares are those of all: nobody who is blocked is asked for a name.
-    let (owner, challenge) = match table.classify(edge) {
-        Some(owner) => (owner.clone(), None),
-        None => {
-            let (challenge, app) = table.responders().find(edge).ok_or(Failure::Unclassified)?;
-            (Owner::One(Arc::clone(app)), Some(challenge))
-        }
-    };
     let leader = owner.leader();
     connection.classified(leader);
     match table.access(leader, address) {
@@ -76,36 +75,79 @@ async fn run(
     }
     let asked = beside::asked(&table, edge);
     drop(table);
-    let app = match owner {
-        Owner::One(app) => app,
-        Owner::ByName(sharers) => {
-            let mut facts = Box::default();
-            let chosen = Box::pin(choose(worker, connection, client, address, &sharers, &mut facts)).await;
-            record.shook_hands(facts);
-            chosen.inspect_err(|_| record.classified(sharers.leader()))?
+    let arrival = Arrival { worker, connection, client, address, edge };
+    match owner {
+        Owner::One(app) if challenge.is_none() && asked.is_none() => {
+            let _counted = arrival.enter(&app, record)?;
+            arrival.go(&app, record).await
         }
-    };
-    record.classified(&app);
-    connection.classified(&app);
-    let _counted = app.headcount.enter(app.config.limits, address.ip()).map_err(Failure::Crowded)?;
-    #[cfg(test)]
-    assert!(app.config.hostname != PANICS, "as the test wants");
-    guard_as_asked(client, &app);
-    // Both of their own, and on the heap: hardly any connection needs them.
-    if let Some(challenge) = challenge {
-        let caller = Caller { worker, connection, app: &app, client, address };
-        return Err(Box::pin(caller.answer(challenge, record)).await);
+        // On the heap as a whole: hardly any connection is looked at first, and none should be larger for it.
+        owner => Box::pin(arrival.after_a_look(owner, challenge, asked, record)).await,
     }
-    if let Some(challenged) = asked {
-        Box::pin(beside::answer(&*challenged, connection, client)).await?;
+}
+
+/// A connection that somebody of ours has.
+#[derive(Clone, Copy)]
+struct Arrival<'c> {
+    worker: &'c Worker,
+    connection: &'c Rc<Connection>,
+    client: &'c TcpStream,
+    address: ClientAddr,
+    edge: EdgeAddr,
+}
+
+impl Arrival<'_> {
+    /// Counts it for the application, while there is room.
+    fn enter(self, app: &Arc<App>, record: &mut Record) -> Result<Counted, Failure> {
+        record.classified(app);
+        self.connection.classified(app);
+        let counted = app.headcount.enter(app.config.limits, self.address.ip()).map_err(Failure::Crowded)?;
+        #[cfg(test)]
+        assert!(app.config.hostname != PANICS, "as the test wants");
+        guard_as_asked(self.client, app);
+        Ok(counted)
     }
-    match &app.edge_tls {
-        // Of its own, and on the heap: what TLS needs is no part of a connection without it.
-        Some(edge_tls) => {
-            let connection = Wrapped { worker, connection, app: &app, edge_tls, client, address, edge };
-            Box::pin(connection.serve(record)).await
+
+    /// The application's own way with it.
+    async fn go(self, app: &App, record: &mut Record) -> Result<(), Failure> {
+        let Self { worker, connection, client, address, edge } = self;
+        match &app.edge_tls {
+            // Of its own, and on the heap: what TLS needs is no part of a connection without it.
+            Some(edge_tls) => {
+                let connection = Wrapped { worker, connection, app, edge_tls, client, address, edge };
+                Box::pin(connection.serve(record)).await
+            }
+            None => pass_through(worker, app, address, edge, client, connection, record).await,
         }
-        None => pass_through(worker, &app, address, edge, client, connection, record).await,
+    }
+
+    /// The same where a client's first bytes say whose it is, or that it is a directory that looks at a challenge.
+    async fn after_a_look(
+        self,
+        owner: Owner,
+        challenge: Option<AcmeChallenge>,
+        asked: Option<Arc<dyn Challenged>>,
+        record: &mut Record,
+    ) -> Result<(), Failure> {
+        let Self { worker, connection, client, address, .. } = self;
+        let app = match owner {
+            Owner::One(app) => app,
+            Owner::ByName(sharers) => {
+                let mut facts = Box::default();
+                let chosen = choose(worker, connection, client, address, &sharers, &mut facts).await;
+                record.shook_hands(facts);
+                chosen.inspect_err(|_| record.classified(sharers.leader()))?
+            }
+        };
+        let _counted = self.enter(&app, record)?;
+        if let Some(challenge) = challenge {
+            let caller = Caller { worker, connection, app: &app, client, address };
+            return Err(caller.answer(challenge, record).await);
+        }
+        if let Some(challenged) = asked {
+            beside::answer(&*challenged, connection, client).await?;
+        }
+        self.go(&app, record).await
     }
 }
 

@@ -13,7 +13,7 @@ use spectrum_common::geo::Class;
 use super::{Access, AccessRules, App, ClientAddr, EdgeAddr, Owner, responder::Responders};
 use crate::{
     geo::{Databases, Whereabouts},
-    model::{AppId, DesiredState, PortRange, Transport},
+    model::{AcmeChallenge, AppId, DesiredState, PortRange, Transport},
     origins::{Keep, Origins},
     telemetry::Metrics,
     tls::{self, Edge, Origin, Shared},
@@ -114,6 +114,15 @@ impl AppTable {
         let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
         let (ports, owner) = ranges.get(after.checked_sub(1)?)?;
         ports.contains(edge.port()).then_some(owner)
+    }
+
+    /// Whose an edge address and port is, and the challenge that alone is answered there, if that is so.
+    pub(super) fn serving(&self, edge: EdgeAddr) -> Option<(Owner, Option<AcmeChallenge>)> {
+        if let Some(owner) = self.classify(edge) {
+            return Some((owner.clone(), None));
+        }
+        let (challenge, app) = self.responders.find(edge)?;
+        Some((Owner::One(Arc::clone(app)), Some(challenge)))
     }
 
     /// Ports where challenges alone are answered.
