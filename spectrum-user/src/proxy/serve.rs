@@ -52,13 +52,9 @@ async fn run(
     record: &mut Record,
 ) -> Result<(), Failure> {
     let table = worker.table();
-    let (app, challenge) = match table.classify(edge) {
-        Some(app) => (app, None),
-        None => {
-            let (challenge, app) = table.responders().find(edge).ok_or(Failure::Unclassified)?;
-            (app, Some(challenge))
-        }
-    };
+    let owner = table.classify(edge).map(|app| (app, None));
+    let responder = || table.responders().find(edge).map(|(challenge, app)| (app, Some(challenge)));
+    let (app, challenge) = owner.or_else(responder).ok_or(Failure::Unclassified)?;
     record.classified(app);
     connection.classified(app);
     match table.access(app, address) {
