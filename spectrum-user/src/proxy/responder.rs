@@ -4,7 +4,15 @@
 //! its limits, and with a handshake's deadline and place, also where HTTP is spoken. Deliberately not here: which ports
 //! these are (`acme`), and the port of an application that is asked for a file in between (`beside`).
 
-use std::{collections::HashMap, io, net::IpAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use socket2::SockRef;
 use tokio::{
@@ -13,8 +21,8 @@ use tokio::{
 };
 
 use super::{
-    App, ClientAddr, EdgeAddr, connection::Connection, outcome::Failure, patience::unless_ended, record::Record, tls,
-    worker::Worker,
+    App, ClientAddr, EdgeAddr, beside, connection::Connection, outcome::Failure, patience::unless_ended,
+    record::Record, tls, worker::Worker,
 };
 use crate::{
     model::{AcmeChallenge, AppId, Responder},
@@ -50,9 +58,26 @@ pub(super) struct Caller<'c> {
     pub(super) address: ClientAddr,
 }
 
-impl Caller<'_> {
+impl<'c> Caller<'c> {
+    /// What comes before an application's own way with a connection, if anything does. Of its own, and on the heap: hardly any
+    /// connection needs it, and none should be larger for it.
+    ///
+    /// `challenge`: of a port where nothing else is answered. `asked`: who knows of files that may be asked for here.
+    pub(super) fn first(
+        self,
+        challenge: Option<AcmeChallenge>,
+        asked: Option<Arc<dyn Challenged>>,
+        record: &'c mut Record,
+    ) -> Option<Pin<Box<dyn Future<Output = Result<(), Failure>> + 'c>>> {
+        if let Some(challenge) = challenge {
+            return Some(Box::pin(async move { Err(self.answer(challenge, record).await) }));
+        }
+        let challenged = asked?;
+        Some(Box::pin(async move { beside::answer(&*challenged, self.connection, self.client).await }))
+    }
+
     /// Answers, and says how that ended.
-    pub(super) async fn answer(self, challenge: AcmeChallenge, record: &mut Record) -> Failure {
+    async fn answer(self, challenge: AcmeChallenge, record: &mut Record) -> Failure {
         let (limits, challenged) = {
             let table = self.worker.table();
             (table.tls().handshakes, table.tls().challenges.clone())

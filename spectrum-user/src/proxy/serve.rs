@@ -1,6 +1,6 @@
 //! The life of one connection, as the specification tells it.
 
-use std::{pin::pin, rc::Rc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -20,7 +20,11 @@ use super::{
     worker::Worker,
     wrapped::Wrapped,
 };
-use crate::{listen::guard, model::Timeouts};
+use crate::{
+    listen::guard,
+    model::{AcmeChallenge, Timeouts},
+    tls::Challenged,
+};
 
 /// Serves a connection until it is closed. Both legs are closed when this returns, and the record says how.
 pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: ClientAddr, place: Place) {
@@ -52,9 +56,7 @@ async fn run(
     record: &mut Record,
 ) -> Result<(), Failure> {
     let table = worker.table();
-    let owner = table.classify(edge).map(|app| (app, None));
-    let responder = || table.responders().find(edge).map(|(challenge, app)| (app, Some(challenge)));
-    let (app, challenge) = owner.or_else(responder).ok_or(Failure::Unclassified)?;
+    let (app, challenge) = table.serving(edge).ok_or(Failure::Unclassified)?;
     record.classified(app);
     connection.classified(app);
     match table.access(app, address) {
@@ -68,17 +70,14 @@ async fn run(
     let _counted = app.headcount.enter(app.config.limits, address.ip()).map_err(Failure::Crowded)?;
     #[cfg(test)]
     assert!(app.config.hostname != PANICS, "as the test wants");
-    let app = std::sync::Arc::clone(app);
+    let app = Arc::clone(app);
+    guard_as_asked(client, &app);
     let asked = beside::asked(&table, edge);
     drop(table);
-    guard_as_asked(client, &app);
-    // Both of their own, and on the heap: hardly any connection needs them.
-    if let Some(challenge) = challenge {
+    if challenge.is_some() || asked.is_some() {
+        // As a whole on the heap: what lives across one more wait would make every connection larger.
         let caller = Caller { worker, connection, app: &app, client, address };
-        return Err(Box::pin(caller.answer(challenge, record)).await);
-    }
-    if let Some(challenged) = asked {
-        Box::pin(beside::answer(&*challenged, connection, client)).await?;
+        return Box::pin(after(caller, edge, challenge, asked, record)).await;
     }
     match &app.edge_tls {
         // Of its own, and on the heap: what TLS needs is no part of a connection without it.
@@ -87,6 +86,24 @@ async fn run(
             Box::pin(connection.serve(record)).await
         }
         None => pass_through(worker, &app, address, edge, client, connection, record).await,
+    }
+}
+
+/// The same once a directory has been answered, or it is clear that the client is none.
+async fn after(
+    caller: Caller<'_>,
+    edge: EdgeAddr,
+    challenge: Option<AcmeChallenge>,
+    asked: Option<Arc<dyn Challenged>>,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    if let Some(first) = caller.first(challenge, asked, record) {
+        first.await?;
+    }
+    let Caller { worker, connection, app, client, address } = caller;
+    match &app.edge_tls {
+        Some(edge_tls) => Wrapped { worker, connection, app, edge_tls, client, address, edge }.serve(record).await,
+        None => pass_through(worker, app, address, edge, client, connection, record).await,
     }
 }
 

@@ -8,7 +8,7 @@ use spectrum_common::geo::Class;
 use super::{Access, AccessRules, App, ClientAddr, EdgeAddr, responder::Responders};
 use crate::{
     geo::{Databases, Whereabouts},
-    model::{AppId, DesiredState, PortRange, Transport},
+    model::{AcmeChallenge, AppId, DesiredState, PortRange, Transport},
     origins::{Keep, Origins},
     telemetry::Metrics,
     tls::{self, Edge, Origin, Shared},
@@ -109,6 +109,12 @@ impl AppTable {
         let after = ranges.partition_point(|(ports, _)| ports.first() <= edge.port());
         let (ports, app) = ranges.get(after.checked_sub(1)?)?;
         ports.contains(edge.port()).then_some(app)
+    }
+
+    /// Who owns an edge address and port, or as which application challenges alone are answered there.
+    pub(super) fn serving(&self, edge: EdgeAddr) -> Option<(&Arc<App>, Option<AcmeChallenge>)> {
+        let responder = || self.responders.find(edge).map(|(challenge, app)| (app, Some(challenge)));
+        self.classify(edge).map(|app| (app, None)).or_else(responder)
     }
 
     /// Ports where challenges alone are answered.
