@@ -261,7 +261,9 @@ fn a_file_is_shown_beside_an_application_whose_clients_notice_nothing() {
         b"\x16\x03\x01\0\0".to_vec(),
         b"".to_vec(),
     ];
-    questions.iter().for_each(|question| reaches(question));
+    for question in &questions {
+        reaches(question);
+    }
     // In pieces, of which the first could be a directory's.
     let mut slow = client.connect(edge.at(80)).unwrap();
     let whole = of(HOST_NAME, "another");
@@ -279,7 +281,9 @@ fn a_file_is_shown_beside_an_application_whose_clients_notice_nothing() {
 
     directory.wait(false);
     await_serial_at(&world, HOST_NAME, edge.at(8443));
-    questions.iter().for_each(|question| reaches(question));
+    for question in &questions {
+        reaches(question);
+    }
     let standing = asked_for(&edge.status(), HOST_NAME);
     let expected = serde_json::json!([{ "at": edge.at(80).to_string(), "alone": false }]);
     assert_eq!(standing["answers"], expected);
