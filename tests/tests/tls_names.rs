@@ -167,7 +167,7 @@ fn not_a_byte_is_changed_however_a_hello_comes() {
         let _client = send(&world, &pieces);
         assert_arrives(&origin, &pieces);
         // With what comes behind it.
-        let more = [&whole[..], &[7; 100_000]].concat();
+        let more = [&whole[..], &vec![7; 100_000]].concat();
         let client = send(&world, &more);
         assert_arrives(&origin, &more);
         drop(client);
@@ -202,7 +202,7 @@ fn what_is_no_hello_is_ended_in_time_and_counted() {
     let Shared { world, origin: _origin, text } = alone();
     let edge = world.edge().run(text);
     let hello = hello(THROUGH);
-    let oversized = [&[0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff][..], &[0; 20_000]].concat();
+    let oversized = [&[0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff][..], &vec![0; 20_000]].concat();
     for (bytes, answer, reason) in [
         (&b"GET / HTTP/1.1\r\n\r\n"[..], Some(10), "client_speaks_no_tls"),
         (&[0x16, 9, 1, 0, 1, 1], Some(70), "client_speaks_no_tls"),
