@@ -6,7 +6,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{
-    Access, App, ClientAddr, EdgeAddr, Owner,
+    Access, App, AppTable, ClientAddr, EdgeAddr, Owner,
     announce::announce,
     beside,
     choose::choose,
@@ -35,7 +35,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: Client
     let Ok(edge) = client.local_addr().map(EdgeAddr::new) else { return };
     let client = Leg::new(client);
     let mut record = Record::open(&worker, address, edge);
-    let outcome = match run(&worker, place.connection(), &client, address, edge, &mut record).await {
+    let arrival = Arrival { worker: &worker, connection: place.connection(), client: &client, address, edge };
+    let outcome = match arrival.run(&mut record).await {
         Ok(()) => Outcome::Closed,
         Err(failure) => Outcome::Failed(failure),
     };
@@ -49,45 +50,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: TcpStream, address: Client
     drop(place);
 }
 
-async fn run(
-    worker: &Worker,
-    connection: &Rc<Connection>,
-    client: &TcpStream,
-    address: ClientAddr,
-    edge: EdgeAddr,
-    record: &mut Record,
-) -> Result<(), Failure> {
-    let table = worker.table();
-    let (owner, challenge) = table.serving(edge).ok_or(Failure::Unclassified)?;
-    // The rules of one who shares are those of all: nobody who is blocked is asked for a name.
-    let leader = owner.leader();
-    connection.classified(leader);
-    match table.access(leader, address) {
-        Access::NoRule if leader.config.ip_firewall => {
-            worker.telemetry.arrivals.accepted(worker.index, address.ip(), table.class(address));
-        }
-        Access::NoRule => {}
-        Access::Allowed(_, by) => record.allowed(outcome::allowed(by)),
-        Access::Blocked(_, by) => {
-            record.classified(leader);
-            return Err(Failure::Denied(outcome::blocked(by)));
-        }
-    }
-    let asked = beside::asked(&table, edge);
-    drop(table);
-    let arrival = Arrival { worker, connection, client, address, edge };
-    match owner {
-        Owner::One(app) if challenge.is_none() && asked.is_none() => {
-            let _counted = arrival.enter(&app, record)?;
-            arrival.go(&app, record).await
-        }
-        // On the heap as a whole: hardly any connection is looked at first, and none should be larger for it.
-        owner => Box::pin(arrival.after_a_look(owner, challenge, asked, record)).await,
-    }
-}
-
-/// A connection that somebody of ours has.
-#[derive(Clone, Copy)]
+/// A connection that a client has made.
 struct Arrival<'c> {
     worker: &'c Worker,
     connection: &'c Rc<Connection>,
@@ -97,8 +60,42 @@ struct Arrival<'c> {
 }
 
 impl Arrival<'_> {
+    async fn run(&self, record: &mut Record) -> Result<(), Failure> {
+        let table = self.worker.table();
+        let (owner, challenge) = table.serving(self.edge).ok_or(Failure::Unclassified)?;
+        self.admit(&table, owner.leader(), record)?;
+        let asked = beside::asked(&table, self.edge);
+        drop(table);
+        match owner {
+            Owner::One(app) if challenge.is_none() && asked.is_none() => {
+                let _counted = self.enter(&app, record)?;
+                self.go(&app, record).await
+            }
+            // On the heap as a whole: hardly any connection is looked at first, and none should be larger for it.
+            owner => Box::pin(self.after_a_look(owner, challenge, asked, record)).await,
+        }
+    }
+
+    /// Asks the access rules. Those of one who shares an address are those of all: nobody who is blocked is asked for a name.
+    fn admit(&self, table: &AppTable, leader: &Arc<App>, record: &mut Record) -> Result<(), Failure> {
+        self.connection.classified(leader);
+        match table.access(leader, self.address) {
+            Access::NoRule if leader.config.ip_firewall => {
+                let Worker { telemetry, index, .. } = self.worker;
+                telemetry.arrivals.accepted(*index, self.address.ip(), table.class(self.address));
+            }
+            Access::NoRule => {}
+            Access::Allowed(_, by) => record.allowed(outcome::allowed(by)),
+            Access::Blocked(_, by) => {
+                record.classified(leader);
+                return Err(Failure::Denied(outcome::blocked(by)));
+            }
+        }
+        Ok(())
+    }
+
     /// Counts it for the application, while there is room.
-    fn enter(self, app: &Arc<App>, record: &mut Record) -> Result<Counted, Failure> {
+    fn enter(&self, app: &Arc<App>, record: &mut Record) -> Result<Counted, Failure> {
         record.classified(app);
         self.connection.classified(app);
         let counted = app.headcount.enter(app.config.limits, self.address.ip()).map_err(Failure::Crowded)?;
@@ -109,27 +106,26 @@ impl Arrival<'_> {
     }
 
     /// The application's own way with it.
-    async fn go(self, app: &App, record: &mut Record) -> Result<(), Failure> {
-        let Self { worker, connection, client, address, edge } = self;
+    async fn go(&self, app: &App, record: &mut Record) -> Result<(), Failure> {
         match &app.edge_tls {
             // Of its own, and on the heap: what TLS needs is no part of a connection without it.
             Some(edge_tls) => {
-                let connection = Wrapped { worker, connection, app, edge_tls, client, address, edge };
-                Box::pin(connection.serve(record)).await
+                let Self { worker, connection, client, address, edge } = *self;
+                Box::pin(Wrapped { worker, connection, app, edge_tls, client, address, edge }.serve(record)).await
             }
-            None => pass_through(worker, app, address, edge, client, connection, record).await,
+            None => self.pass_through(app, record).await,
         }
     }
 
     /// The same where a client's first bytes say whose it is, or that it is a directory that looks at a challenge.
     async fn after_a_look(
-        self,
+        &self,
         owner: Owner,
         challenge: Option<AcmeChallenge>,
         asked: Option<Arc<dyn Challenged>>,
         record: &mut Record,
     ) -> Result<(), Failure> {
-        let Self { worker, connection, client, address, .. } = self;
+        let Self { worker, connection, client, address, .. } = *self;
         let app = match owner {
             Owner::One(app) => app,
             Owner::ByName(sharers) => {
@@ -149,35 +145,28 @@ impl Arrival<'_> {
         }
         self.go(&app, record).await
     }
-}
 
-/// Bytes pass as they come.
-async fn pass_through(
-    worker: &Worker,
-    app: &App,
-    address: ClientAddr,
-    edge: EdgeAddr,
-    client: &TcpStream,
-    connection: &Connection,
-    record: &mut Record,
-) -> Result<(), Failure> {
-    let Dialled { stream, origin: origin_address, lease: _lease, .. } = {
-        let mut dialling = pin!(dial(app, address, edge.port(), &worker.sources, &[]));
-        while_client_stays(connection, client, dialling.as_mut()).await??
-    };
-    let origin = Rc::new(Leg::new(stream));
-    let announced = announce(app, address, edge, record.client_tls(), &origin);
-    record.announced(announced.map_err(|error| Failure::Dial(Some(origin_address), DialError::Header(error)))?);
-    worker.connections.guard_later(&origin, app.config.timeouts);
-    connection.relays(worker.clock.get());
-    record.measure(client, Some(&origin));
-    record.connected(origin_address);
-    let ended = relay::run(worker, connection, app, client, &origin, record).await;
-    record.measure(client, Some(&origin));
-    if ended.as_ref().err().is_none_or(|failure| !failure.resets_origin()) {
-        origin.ended_well();
+    /// Bytes pass as they come.
+    async fn pass_through(&self, app: &App, record: &mut Record) -> Result<(), Failure> {
+        let Self { worker, connection, client, address, edge } = self;
+        let Dialled { stream, origin: origin_address, lease: _lease, .. } = {
+            let mut dialling = pin!(dial(app, *address, edge.port(), &worker.sources, &[]));
+            while_client_stays(connection, client, dialling.as_mut()).await??
+        };
+        let origin = Rc::new(Leg::new(stream));
+        let announced = announce(app, *address, *edge, record.client_tls(), &origin);
+        record.announced(announced.map_err(|error| Failure::Dial(Some(origin_address), DialError::Header(error)))?);
+        worker.connections.guard_later(&origin, app.config.timeouts);
+        connection.relays(worker.clock.get());
+        record.measure(client, Some(&origin));
+        record.connected(origin_address);
+        let ended = relay::run(worker, connection, app, client, &origin, record).await;
+        record.measure(client, Some(&origin));
+        if ended.as_ref().err().is_none_or(|failure| !failure.resets_origin()) {
+            origin.ended_well();
+        }
+        ended
     }
-    ended
 }
 
 /// An accepted socket has the ordinary options of its listener: only others cost a system call.

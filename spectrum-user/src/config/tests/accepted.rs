@@ -16,12 +16,14 @@ fn the_shipped_example_is_right() {
     assert_eq!(config.node.filter.interfaces, ["eth0"]);
     assert_eq!(config.node.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
     assert_eq!(config.node.events, Some(EventSink::File(PathBuf::from("/var/log/spectrum/events.jsonl"))));
-    assert_eq!(config.applications.len(), 6);
+    assert_eq!(config.applications.len(), 8);
     assert_eq!(config.applications[1].tls.mode, TlsMode::Strict);
     assert_eq!(config.node.tls.certificates, [PathBuf::from("/etc/spectrum/certs")]);
-    assert_eq!(config.applications[3].timeouts.idle, Some(Duration::from_hours(1)));
-    assert_eq!(config.applications[3].origins.direct().len(), 2);
-    assert_eq!(config.applications[4].edge_ips, EdgeIps::Dynamic(Connectivity::Ipv4));
+    assert_eq!(config.applications[5].timeouts.idle, Some(Duration::from_hours(1)));
+    assert_eq!(config.applications[5].origins.direct().len(), 2);
+    assert_eq!(config.applications[6].edge_ips, EdgeIps::Dynamic(Connectivity::Ipv4));
+    let names: Vec<usize> = config.applications.iter().map(|app| app.sni.iter().count()).collect();
+    assert_eq!(names, [0, 0, 2, 0, 0, 0, 0, 0]);
     let zone = ZoneId::derive(&["example.com"]);
     assert!(config.applications.iter().all(|application| application.zone == zone));
     assert_eq!(config.rules[0].mode, RuleMode::Block);

@@ -129,11 +129,13 @@ fn much_for_a_slow_reader(
     origin: &std::net::TcpListener,
     bytes: usize,
 ) -> (TcpStream, JoinHandle<io::Result<()>>) {
+    // Before the connection is there, and may be idle: so much memory takes a busy machine its time.
+    let said = vec![b'.'; bytes];
     let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     client.set_recv_buffer_size(64 << 10).unwrap();
     client.connect(&edge.address.into()).unwrap();
     let mut server = super::patient(origin.accept().unwrap().0);
-    let writing = thread::spawn(move || server.write_all(&vec![b'.'; bytes]));
+    let writing = thread::spawn(move || server.write_all(&said));
     (super::patient(client.into()), writing)
 }
 
