@@ -126,6 +126,27 @@ fn a_certificate_is_asked_for_renewed_and_kept_over_a_restart() {
 }
 
 #[test]
+fn names_that_share_an_address_have_a_certificate_each() {
+    let world = World::new();
+    make_folder(&world);
+    let (directory, origin) = (directory(&world), world.origin().echo());
+    let names = ["a.example.com", "b.example.com"];
+    let mut file = asking(&directory);
+    for host in names {
+        resolve(&directory, host, EDGE);
+        let sni = format!("[\"{host}\"]");
+        file = file.app("tcp/443").origin(origin.addr()).line(FLEXIBLE).extension("sni", &sni);
+    }
+    let edge = world.edge().run(file);
+    let serials = names.map(|host| await_serial(&world, host, EDGE));
+    assert_ne!(serials[0], serials[1]);
+    let status = edge.status();
+    let asked: Vec<&Value> = status["daemon"]["acme"].as_array().unwrap().iter().map(|row| &row["host"]).collect();
+    assert_eq!(asked, names, "nobody asks for the hostname, to which no client comes");
+    assert_eq!(directory.issued(), 2);
+}
+
+#[test]
 fn what_cannot_be_asked_for_is_told_and_others_go_on() {
     let world = World::new();
     make_folder(&world);

@@ -22,7 +22,8 @@ impl Busy {
             shell.args(["-c", "while :; do :; done"]);
             world.origin().namespace().start(shell)
         };
-        Self((0..4 * cores).map(start).collect())
+        // Beside two of them a thread at nice 19 has less than a hundredth of a core (`sched_prio_to_weight`, kernel/sched/core.c).
+        Self((0..2 * cores).map(start).collect())
     }
 }
 
@@ -51,7 +52,7 @@ fn who_asks_gets_an_answer_however_late() {
     wait::pause(Duration::from_secs(4));
     // On a machine that does more than this one answer may come too late. A daemon without turns never gave any.
     let is_answered = |_| world.edge().spectrum(&["rule", "list"]).status.success();
-    assert!((0..4).any(is_answered));
+    assert!((0..6).any(is_answered));
     drop((busy, flood));
     assert!(edge.terminate().success());
 }
