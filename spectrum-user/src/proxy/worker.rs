@@ -3,7 +3,10 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -99,6 +102,7 @@ impl Worker {
         mut inbox: Inbox,
         mut phase: watch::Receiver<Phase>,
         accepting: watch::Sender<usize>,
+        opened: Arc<AtomicBool>,
     ) -> usize {
         let mut rules = self.published.borrow().clone();
         let housekeeping = task::spawn_local({
@@ -121,6 +125,9 @@ impl Worker {
         match last {
             // These handshakes are the successor's, which holds the same sockets: here they would meet the old table.
             Phase::Leaving => drop(acceptor),
+            // Of a process that has never come to serve, they are its predecessor's, which serves on: taken here, they would
+            // be reset with it.
+            _ if !opened.load(Ordering::Relaxed) => drop(acceptor),
             // The kernel has completed these handshakes: closing the listener now would reset them.
             _ => acceptor.into_queued().for_each(|accepted| self.take(accepted)),
         }

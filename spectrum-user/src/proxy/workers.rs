@@ -1,6 +1,16 @@
 //! All traffic threads, and how they end.
 
-use std::{io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -29,6 +39,8 @@ pub struct Workers {
     phase: watch::Sender<Phase>,
     /// How many workers accept.
     accepting: watch::Sender<usize>,
+    /// Whether they have ever been told to take connections. Until then who waits in the queue is a predecessor's.
+    opened: Arc<AtomicBool>,
     ended: mpsc::UnboundedReceiver<Ended>,
     running: usize,
     cut: usize,
@@ -110,6 +122,7 @@ impl Workers {
     ) -> Result<Self, StartError> {
         let (phase, phases) = watch::channel(Phase::Waiting);
         let (accepting, _) = watch::channel(0);
+        let opened = Arc::<AtomicBool>::default();
         let (ends, ended) = mpsc::unbounded_channel();
         let admission = Admission::new(budget.connections);
         let pipes = Admission::new(budget.pipes);
@@ -130,6 +143,7 @@ impl Workers {
                 handshakes: Arc::clone(&handshakes),
                 phases: phases.clone(),
                 accepting: accepting.clone(),
+                opened: Arc::clone(&opened),
             };
             let ends = ends.clone();
             let (started, start) = std::sync::mpsc::sync_channel(1);
@@ -142,11 +156,12 @@ impl Workers {
                 .and_then(|_| start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))))
                 .map_err(|source| StartError::Thread { worker: index, source })?;
         }
-        Ok(Self { phase, accepting, ended, running, cut: 0, died: false })
+        Ok(Self { phase, accepting, opened, ended, running, cut: 0, died: false })
     }
 
     /// Takes connections from now on.
     pub fn open(&self) {
+        self.opened.store(true, Ordering::Relaxed);
         self.go(Phase::Waiting, Phase::Serving);
     }
 
@@ -241,6 +256,7 @@ struct Thread {
     handshakes: Arc<Headcount>,
     phases: watch::Receiver<Phase>,
     accepting: watch::Sender<usize>,
+    opened: Arc<AtomicBool>,
 }
 
 impl Thread {
@@ -268,7 +284,7 @@ impl Thread {
             let worker = Rc::new(worker);
             // A task of its own: to wake the future of `block_on` tokio writes to an eventfd, which would be a system
             // call for each accepted connection.
-            task::spawn_local(worker.work(acceptor, self.inbox, self.phases, self.accepting)).await
+            task::spawn_local(worker.work(acceptor, self.inbox, self.phases, self.accepting, self.opened)).await
         });
         match cut {
             Ok(cut) => farewell.ended.cut = Some(cut),

@@ -10,7 +10,11 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use super::{Edge, dialling::rule, listen, reads_reset};
-use crate::{model::RuleMode, proxy::DrainReport};
+use crate::{
+    listen::{Budget, Listeners, Sources},
+    model::RuleMode,
+    proxy::{DrainReport, Workers},
+};
 
 #[test]
 fn drain_waits_for_what_is_open() {
@@ -121,6 +125,31 @@ fn an_idle_connection_ends_in_good_order_after_its_time() {
     assert_eq!(server.read(&mut [0]).unwrap(), 0);
     assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());
     assert_eq!(edge.last_event()["extensions"]["reason"], "idle_timeout");
+}
+
+#[test]
+fn who_waits_while_a_successor_fails_is_served_by_who_goes_on() {
+    let (origin, address) = listen();
+    let mut edge = Edge::before(address);
+    edge.pause();
+    let mut client = edge.connect();
+    let listeners = Listeners::inherit(std::mem::take(&mut edge.listening), 2).unwrap();
+    let published = edge.table.subscribe();
+    let mut successor = Workers::start_within(
+        Budget::divide(64),
+        listeners.shares(2),
+        &published,
+        &edge.telemetry,
+        &Sources::default(),
+    )
+    .unwrap();
+    // It has never served.
+    let report = edge.runtime.block_on(successor.cut());
+    assert_eq!(report.cut, 0, "it took who was not its own");
+    edge.workers.as_ref().unwrap().open();
+    client.write_all(b"x").unwrap();
+    let mut server = super::patient(origin.accept().unwrap().0);
+    server.read_exact(&mut [0]).unwrap();
 }
 
 /// A client with a small window, and an origin with more to say than the kernel keeps for it.
