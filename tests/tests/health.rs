@@ -10,6 +10,7 @@ use spectrum_tests::{
     World, config, wait,
     world::{
         ORIGIN,
+        edge::Daemon,
         fleet::{
             SECOND, THIRD, await_state, await_ups, deaf, hears_again, knocks, origins, reached, shares,
             world_of_servers,
@@ -94,6 +95,15 @@ fn a_check_reads_the_answer_and_not_only_the_handshake() {
     await_state(&edge, ORIGIN, true);
 }
 
+/// The first of two origins. Both begin as alive: that a check finds one so is seen when it was dead.
+fn dies_and_lives_again(world: &World, edge: &Daemon<'_>) {
+    await_ups(edge, &[true, false]);
+    deaf(world, ORIGIN, "drop");
+    await_ups(edge, &[false, false]);
+    hears_again(world, ORIGIN);
+    await_ups(edge, &[true, false]);
+}
+
 #[test]
 fn a_check_says_first_what_the_origin_expects() {
     for version in ["v1", "v2"] {
@@ -104,12 +114,7 @@ fn a_check_says_first_what_the_origin_expects() {
         let app =
             config().app("tcp/80").origin(haproxy.addr()).origin("203.0.113.2:9").extension("health_check", check);
         let edge = world.edge().run(app.line(&format!("proxy_protocol = \"{version}\"")));
-        await_ups(&edge, &[true, false]);
-        // Both begin as alive: that a check finds one so is seen when it was dead.
-        deaf(&world, ORIGIN, "drop");
-        await_ups(&edge, &[false, false]);
-        hears_again(&world, ORIGIN);
-        await_ups(&edge, &[true, false]);
+        dies_and_lives_again(&world, &edge);
     }
 }
 
@@ -127,11 +132,7 @@ fn a_check_of_tls_takes_any_certificate_and_nothing_that_is_not_tls() {
                  send = \"GET / HTTP/1.0\\r\\n\\r\\n\", expect = \"200 ok\" }";
     let app = config().app("tcp/443").origin("203.0.113.2:7443").origin(plain.addr()).extension("health_check", check);
     let edge = world.edge().run(app);
-    await_ups(&edge, &[true, false]);
-    deaf(&world, ORIGIN, "drop");
-    await_ups(&edge, &[false, false]);
-    hears_again(&world, ORIGIN);
-    await_ups(&edge, &[true, false]);
+    dies_and_lives_again(&world, &edge);
 }
 
 #[test]

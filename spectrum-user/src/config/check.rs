@@ -84,8 +84,10 @@ fn ids(findings: &Findings<'_>, applications: &[Declared]) {
         if let Some(other) = first.get(&application.id) {
             // The same ports of one hostname: an overlap, which says more, unless they are of different families, or
             // clients choose between them.
-            let chosen = !application.sni.is_empty() || !other.sni.is_empty();
-            if !chosen && shared(application, other) && application.protocol.ports.overlaps(other.protocol.ports) {
+            if !sni::chooses(application, other)
+                && shared(application, other)
+                && application.protocol.ports.overlaps(other.protocol.ports)
+            {
                 continue;
             }
             let fault = Fault::new(format!("the application {} has the same id", name(findings, other)));
@@ -145,7 +147,7 @@ fn overlaps(findings: &Findings<'_>, applications: &[Declared]) {
 /// None: clients choose between the two.
 fn overlap(findings: &Findings<'_>, application: &Declared, other: &Declared, at: &str) -> Option<(Place, Fault)> {
     let theirs = name(findings, other);
-    if !application.sni.is_empty() || !other.sni.is_empty() {
+    if sni::chooses(application, other) {
         return sni::not_shared(application, other, &theirs);
     }
     let fault = Fault::new(format!("`{}` on {at} overlaps the application {theirs}", application.protocol));

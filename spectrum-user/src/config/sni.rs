@@ -39,6 +39,11 @@ fn name(written: &str) -> Result<String, Fault> {
     }
 }
 
+/// Whether clients choose between two applications where they share an address.
+pub(super) const fn chooses(one: &Declared, other: &Declared) -> bool {
+    !one.sni.is_empty() || !other.sni.is_empty()
+}
+
 /// Why two applications cannot share an address, though their ports overlap there. `theirs`: the other, as messages call it.
 pub(super) fn not_shared(application: &Declared, other: &Declared, theirs: &str) -> Option<(Place, Fault)> {
     let place = application.places.sni.as_ref().unwrap_or(&application.places.protocol);

@@ -37,6 +37,6 @@ pub use protocol::{InvalidProtocol, Protocol, Transport};
 pub use proxy_protocol::{ProxyProtocol, Tlvs};
 pub use rate::{InvalidRate, PacketRate};
 pub use rule::{AccessRule, Country, RuleMode, Scope, Target};
-pub use server_names::{Closeness, ServerNames};
+pub use server_names::{Closeness, ServerNames, covers};
 pub use shield::{AutoRules, AutoSettings, Shield};
 pub use tls::{EdgeTls, HandshakeLimits, Identity, MinTlsVersion, NodeTls, OriginTls, Tls, TlsMode, Verify};

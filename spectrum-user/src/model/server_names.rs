@@ -40,12 +40,23 @@ impl ServerNames {
 
     /// Whether `name`, in lower case, is one of these, and how closely. No two wildcards can cover one name.
     pub fn closeness(&self, name: &str) -> Option<Closeness> {
-        if self.0.iter().any(|known| known == name) {
-            return Some(Closeness::Exact);
+        let close = |known: &str| if known == name { Closeness::Exact } else { Closeness::Wildcard };
+        self.iter().filter(|known| covers(known, name)).map(close).max()
+    }
+}
+
+/// Whether `pattern`, a normal name, is `name` or a wildcard for it: `*` stands for exactly one label, the first (RFC 9525,
+/// section 6.3).
+pub fn covers(pattern: &str, name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if pattern.eq_ignore_ascii_case(name) {
+        return true;
+    }
+    match (pattern.strip_prefix("*."), name.split_once('.')) {
+        (Some(above), Some((label, rest))) => {
+            !label.is_empty() && label != "*" && !rest.is_empty() && above.eq_ignore_ascii_case(rest)
         }
-        let (_, parent) = name.split_once('.')?;
-        let covers = |known: &String| known.strip_prefix("*.") == Some(parent);
-        self.0.iter().any(covers).then_some(Closeness::Wildcard)
+        _ => false,
     }
 }
 

@@ -2,23 +2,11 @@
 
 use std::path::Path;
 
+pub(in crate::tls) use crate::model::covers;
+
 /// A name as it is compared: in lower case, without the root's dot.
 pub(super) fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-/// Whether `pattern`, a normal name, is `name` or a wildcard for it: `*` stands for exactly one label, the first.
-pub(in crate::tls) fn covers(pattern: &str, name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if pattern.eq_ignore_ascii_case(name) {
-        return true;
-    }
-    match (pattern.strip_prefix("*."), name.split_once('.')) {
-        (Some(above), Some((label, rest))) => {
-            !label.is_empty() && label != "*" && !rest.is_empty() && above.eq_ignore_ascii_case(rest)
-        }
-        _ => false,
-    }
 }
 
 /// The wildcard that covers `name`, a normal name.
