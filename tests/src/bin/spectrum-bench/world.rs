@@ -75,8 +75,9 @@ impl World {
             origin: Namespace::new("origin")?,
             congestion_control: "",
         };
-        ip("link add client0 netns client type veth peer name edge0 netns edge")?;
-        ip("link add origin0 netns origin type veth peer name edge1 netns edge")?;
+        let queues = thread::available_parallelism().context("count the cores")?.get();
+        link(("client", "client0"), ("edge", "edge0"), queues)?;
+        link(("origin", "origin0"), ("edge", "edge1"), queues)?;
         for namespace in [&world.client, &world.edge, &world.origin] {
             for (path, value) in SYSCTLS {
                 namespace.sysctl(path, value)?;
@@ -96,9 +97,7 @@ impl World {
         }
         for (namespace, device) in [("client", "client0"), ("edge", "edge0"), ("edge", "edge1"), ("origin", "origin0")]
         {
-            // A network card has a queue: without one, what does not fit the ring of the veth pair is lost, and upload
-            // is a lottery (veth stops its queue in place of dropping since 6.16, where there is a queue to stop).
-            run("tc", &format!("-n {namespace} qdisc replace dev {device} root pfifo limit 10000"))?;
+            queue(namespace, device, queues)?;
             ip(&format!("-n {namespace} link set {device} up"))?;
         }
         ip("-n client route add default via 10.1.0.1")?;
@@ -156,6 +155,21 @@ impl Namespace {
             fs::write(format!("/proc/sys/{path}"), value).with_context(|| format!("set sysctl {path} = {value}"))
         })
     }
+}
+
+/// A veth pair between two (namespace, device), with as many queues each way.
+fn link((near, near_device): (&str, &str), (far, far_device): (&str, &str), queues: usize) -> Result<()> {
+    let queues = format!("numtxqueues {queues} numrxqueues {queues}");
+    ip(&format!("link add {near_device} netns {near} {queues} type veth peer name {far_device} netns {far} {queues}"))
+}
+
+/// Gives each transmit queue of a device packets that wait for it, as a network card has them. Without any, what does not
+/// fit the ring of the veth pair is lost, and upload is a lottery (veth stops its queue in place of dropping since 6.16,
+/// where there is a queue to stop). With one before them all, packets of a stream overtake each other where one stops.
+fn queue(namespace: &str, device: &str, queues: usize) -> Result<()> {
+    let replace = |what: &str| run("tc", &format!("-n {namespace} qdisc replace dev {device} {what}"));
+    replace("root handle 1: mq")?;
+    (1..=queues).try_for_each(|queue| replace(&format!("parent 1:{queue:x} pfifo limit 10000")))
 }
 
 pub(crate) fn address(namespace: &str, device: &str, addresses: &str) -> Result<()> {
