@@ -52,6 +52,8 @@ enum Kind {
     Spectrum {
         program: PathBuf,
         relay: &'static str,
+        /// With its XDP programs.
+        shield: bool,
     },
 }
 
@@ -72,17 +74,22 @@ impl Contestant {
         ];
         if let Some(program) = spectrum {
             for (name, relay) in [("spectrum", "auto"), ("spectrum-copy", "copy")] {
-                all.push(Self::plain(name, Kind::Spectrum { program: program.to_owned(), relay }));
+                all.push(Self::plain(name, Kind::Spectrum { program: program.to_owned(), relay, shield: true }));
             }
         }
         all
     }
 
-    /// Those of the comparison in which TLS ends at the edge. Nobody splices there.
+    /// Those of the comparison in which TLS ends at the edge. Nobody splices there. Also Spectrum's proxy alone: the peers
+    /// have no shield, and what ours takes of each packet is in nobody's own time.
     pub(crate) fn all_that_end_tls(spectrum: Option<&Path>) -> Vec<Self> {
         let takes_part = |name| !["direct", "haproxy-splice", "spectrum-copy"].contains(&name);
         let all = Self::all(spectrum).into_iter().filter(|contestant| takes_part(contestant.name));
-        all.map(|contestant| Self { ends_tls: true, ..contestant }).collect()
+        let alone = spectrum.map(|program| {
+            let kind = Kind::Spectrum { program: program.to_owned(), relay: "auto", shield: false };
+            Self::plain("spectrum-unshielded", kind)
+        });
+        all.chain(alone).map(|contestant| Self { ends_tls: true, ..contestant }).collect()
     }
 
     const fn plain(name: &'static str, kind: Kind) -> Self {
@@ -116,7 +123,9 @@ impl Contestant {
                 Kind::Direct => direct::start(world),
                 Kind::Haproxy(settings) => haproxy::start(world, *settings, certificates),
                 Kind::Nginx => nginx::start(world, certificates),
-                Kind::Spectrum { program, relay } => spectrum::start(world, program, relay, certificates),
+                Kind::Spectrum { program, relay, shield } => {
+                    spectrum::start(world, program, relay, *shield, certificates)
+                }
             }?;
             Ok::<_, anyhow::Error>(Running { ends_tls: self.ends_tls, ..running })
         };

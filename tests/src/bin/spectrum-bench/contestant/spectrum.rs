@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::certificates::Certificates;
+use super::direct::EmptyXdp;
 use super::process::{Process, configuration, first_line};
 use super::{RSA_PORT, Running, WORKERS};
 use crate::load::tls::Key;
@@ -21,24 +22,27 @@ pub(super) fn start(
     world: &World,
     program: &Path,
     relay: &str,
+    shield: bool,
     certificates: Option<&Certificates>,
 ) -> Result<Running> {
-    let file = configuration("spectrum.toml", &(text(relay) + &certificates.map_or_else(String::new, tls)))?;
+    let xdp = if shield { None } else { Some(EmptyXdp::attach(world)?) };
+    let file = configuration("spectrum.toml", &(text(relay, shield) + &certificates.map_or_else(String::new, tls)))?;
     let mut command = Command::new(program);
     command.arg("run").arg("--config").arg(file);
     let ready = SocketAddr::new(POOL_V4, Service::Echo.port());
     let process = Process::start(world, command, ready)?;
-    Ok(Running { addresses: [POOL_V4, POOL_V6], process: Some(process), ends_tls: false, _xdp: None })
+    Ok(Running { addresses: [POOL_V4, POOL_V6], process: Some(process), ends_tls: false, _xdp: xdp })
 }
 
-fn text(relay: &str) -> String {
+fn text(relay: &str, shield: bool) -> String {
+    let xdp_mode = if shield { "native" } else { "off" };
     let [v4_pool, v6_pool] = POOLS;
     let name = Key::Ecdsa.hostname();
     let (first, last) = (Service::Source.port(), Service::Echo.port());
     format!(
         r#"[node]
 interfaces = ["{EDGE_DEVICE}"]
-xdp_mode = "native"
+xdp_mode = "{xdp_mode}"
 instance = "bench"
 state_dir = "/run/spectrum-bench/state"
 workers = {WORKERS}
