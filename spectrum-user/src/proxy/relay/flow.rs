@@ -9,9 +9,11 @@ use super::{
     pump::Side,
 };
 
-/// Bytes that a direction moves before every other connection of the thread gets its turn: enciphering takes longer than
-/// copying.
-const TURN: usize = 256 << 10;
+/// What a direction reads at once at most, and moves before every other connection of the thread gets its turn: enciphering
+/// takes longer than copying. Bursts of the next larger buffer do harm at both ends. The kernel takes a burst for the rate
+/// at which we read, and lets the peer send as far ahead (`tcp_rcv_space_adjust`, `net/ipv4/tcp_input.c`), so that all we read
+/// has left the processor's caches; and of what goes out in bursts more is lost and sent again.
+const LARGEST: Size = Size::Medium;
 
 #[derive(Debug, Default)]
 pub(super) struct Flow {
@@ -82,7 +84,7 @@ impl Flow {
                 ready!(to.poll_flush(cx)).map_err(|fault| (Side::To, fault))?;
             }
             self.state = State::Reading;
-            if turn >= TURN {
+            if turn >= LARGEST.bytes() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -121,7 +123,7 @@ impl Flow {
     /// Grows while reads come back full, shrinks when they do not need the room.
     fn adapt(&mut self, read: usize, size: Size) {
         if read == size.bytes() {
-            self.size = self.size.larger();
+            self.size = self.size.larger().min(LARGEST);
         } else if read <= self.size.smaller().bytes() / 2 {
             self.size = self.size.smaller();
         }
