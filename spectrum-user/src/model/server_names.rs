@@ -40,7 +40,7 @@ impl ServerNames {
 
     /// Whether `name`, in lower case, is one of these, and how closely. No two wildcards can cover one name.
     pub fn closeness(&self, name: &str) -> Option<Closeness> {
-        let close = |known: &str| if known == name { Closeness::Exact } else { Closeness::Wildcard };
+        let close = |known: &str| if known.starts_with("*.") { Closeness::Wildcard } else { Closeness::Exact };
         self.iter().filter(|known| covers(known, name)).map(close).max()
     }
 }
@@ -79,6 +79,7 @@ mod tests {
         let own = names(&["a.example.com", "*.b.example.com"]);
         for (name, closeness) in [
             ("a.example.com", Some(Closeness::Exact)),
+            ("a.example.com.", Some(Closeness::Exact)),
             ("x.b.example.com", Some(Closeness::Wildcard)),
             ("b.example.com", None),
             ("x.y.b.example.com", None),
